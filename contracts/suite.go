@@ -19,6 +19,8 @@ const (
 	Ed25519 Suite = "ed25519" // RFC 8032; 32-byte key, 64-byte signature
 	ES256   Suite = "es256"   // ECDSA P-256, SHA-256; 33-byte compressed point, r‖s with low s
 
+	X25519 Suite = "x25519" // RFC 7748; receives, never signs
+
 	// Reserved: refused with key.suite_unsupported until their issue.
 	WebAuthnES256 Suite = "webauthn-es256"
 	SM2SM3        Suite = "sm2-sm3"
@@ -49,6 +51,10 @@ func (k PublicKey) Check() error {
 	switch k.Suite() {
 	case Ed25519:
 		if len(b) != ed25519.PublicKeySize {
+			return errors.New("want 32 bytes")
+		}
+	case X25519:
+		if len(b) != 32 {
 			return errors.New("want 32 bytes")
 		}
 	case ES256:

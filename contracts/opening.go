@@ -1,0 +1,79 @@
+package contracts
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/bund-exchange/bund/contracts/canon"
+)
+
+// Tags of what commitments commit to.
+const (
+	TagTerms      = "bund/terms/v1"      // Terms
+	TagText       = "bund/text/v1"       // the rendered contract, UTF-8
+	TagUsage      = "bund/usage/v1"      // Totals
+	TagMovement   = "bund/movement/v1"   // MovementValue
+	TagEscrow     = "bund/escrow/v1"     // EscrowValue
+	TagSettlement = "bund/settlement/v1" // SettlementValue
+)
+
+// KeptOpening is an opening that the ledger must store, for Audience, the venue and the regulators only, before the
+// entry is written. A missing one without an erasure on the ledger is an audit failure.
+type KeptOpening struct {
+	Tag        string
+	Commitment Hash
+	Opening    Opening
+	Audience   []ID
+}
+
+// open decodes the value that a commitment hides from the openings sent beside the command.
+func open[T any](t *tx, tag string, commitment Hash, field string) (*T, *Opening, *Refusal) {
+	for i := range t.cmd.Openings {
+		o := &t.cmd.Openings[i]
+		if o.Commitment(tag) != commitment {
+			continue
+		}
+		v := new(T)
+		if err := canon.Unmarshal(o.Value, v); err != nil {
+			return nil, nil, refuse("opening.malformed", "the opening is not a canonical value of its kind").at(field)
+		}
+		if !t.used[i] {
+			t.used[i] = true
+			t.opened = append(t.opened, KeptOpening{Tag: tag, Commitment: commitment, Opening: *o})
+		}
+		return v, o, nil
+	}
+	return nil, nil, refuse("opening.missing", "no opening for this commitment was sent with the command").at(field)
+}
+
+// seal commits to a value that the contract itself makes. Its salt is HMAC(salt of an opening in hand, command id),
+// so every executor makes the same commitment and nobody without that opening can guess the value.
+func (t *tx) seal(tag string, from *Opening, value any) Hash {
+	b, ok := value.([]byte)
+	if !ok {
+		b = canon.Marshal(value)
+	}
+	o := Opening{Salt: derivedSalt(from, t.cmd.ID, tag), Value: b}
+	c := o.Commitment(tag)
+	t.opened = append(t.opened, KeptOpening{Tag: tag, Commitment: c, Opening: o})
+	return c
+}
+
+func derivedSalt(from *Opening, command ID, tag string) (salt [32]byte) {
+	m := hmac.New(sha256.New, from.Salt[:])
+	m.Write([]byte(tag))
+	m.Write([]byte{0})
+	m.Write([]byte(command))
+	m.Sum(salt[:0])
+	return salt
+}
+
+// Subject is HMAC(key of the consent, credit code): no stable pseudonym of a company is on the ledger, and erasing the
+// key erases the link.
+func Subject(consentKey [32]byte, code CreditCode) Hash {
+	m := hmac.New(sha256.New, consentKey[:])
+	m.Write([]byte("bund/subject/v1\x00"))
+	m.Write([]byte(code))
+	return Hash(hex.EncodeToString(m.Sum(nil)))
+}
