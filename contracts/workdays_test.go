@@ -42,7 +42,7 @@ func TestAddWorkingDays(t *testing.T) {
 		{"national day, with the Sunday before", "2026-09-18 12:00", 1, "2026-09-21"},
 		{"national day", "2026-09-30 12:00", 3, "2026-10-11"},
 		{"year end", "2025-12-31 12:00", 1, "2026-01-05"}, // 1–3 January off, Sunday the 4th worked
-		{"year end, twenty days", "2025-12-22 12:00", 20, "2026-01-18"},
+		{"year end, twenty days", "2025-12-22 12:00", 20, "2026-01-21"},
 		{"2025: Saturday after spring festival worked", "2025-02-07 12:00", 1, "2025-02-09"},
 		{"2025: national day and mid-autumn", "2025-09-30 12:00", 1, "2025-10-10"},
 		{"2025: new year is one day", "2025-01-01 12:00", 1, "2025-01-03"},
