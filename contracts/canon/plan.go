@@ -146,7 +146,7 @@ func structFields(t reflect.Type, index []int, made map[reflect.Type]*plan, wher
 			panic(fmt.Sprintf("canon: %s.%s is not exported and would be lost", where, sf.Name))
 		}
 		name, opt, _ := strings.Cut(tag, ",")
-		if !plainName(name) || (opt != "" && opt != "omitempty") {
+		if !plainName(name) || name == "-" || (opt != "" && opt != "omitempty") {
 			panic(fmt.Sprintf("canon: %s.%s wants a tag json:\"name\" or json:\"name,omitempty\"", where, sf.Name))
 		}
 		f := field{name: name, key: "," + strconv.Quote(name) + ":", index: at, omit: opt != "", plan: makePlan(sf.Type, made, where+"."+sf.Name)}
