@@ -50,23 +50,27 @@ func open[T any](t *tx, tag string, commitment Hash, field string) (*T, *Opening
 // seal commits to a value that the contract itself makes. Its salt is HMAC(salt of an opening in hand, command id),
 // so every executor makes the same commitment and nobody without that opening can guess the value.
 func (t *tx) seal(tag string, from *Opening, value any) Hash {
-	b, ok := value.([]byte)
-	if !ok {
-		b = canon.Marshal(value)
-	}
-	o := Opening{Salt: derivedSalt(from, t.cmd.ID, tag), Value: b}
+	o := DerivedOpening(from, t.cmd.ID, tag, value)
 	c := o.Commitment(tag)
 	t.opened = append(t.opened, KeptOpening{Tag: tag, Commitment: c, Opening: o})
 	return c
 }
 
-func derivedSalt(from *Opening, command ID, tag string) (salt [32]byte) {
+// DerivedOpening gives the opening of a value that a contract makes while it applies a command: whoever holds the
+// opening it is derived from and knows the value can compute it. A []byte is taken as it is, anything else in its
+// canonical bytes.
+func DerivedOpening(from *Opening, command ID, tag string, value any) Opening {
+	b, ok := value.([]byte)
+	if !ok {
+		b = canon.Marshal(value)
+	}
 	m := hmac.New(sha256.New, from.Salt[:])
 	m.Write([]byte(tag))
 	m.Write([]byte{0})
 	m.Write([]byte(command))
-	m.Sum(salt[:0])
-	return salt
+	o := Opening{Value: b}
+	m.Sum(o.Salt[:0])
+	return o
 }
 
 // Subject is HMAC(key of the consent, credit code): no stable pseudonym of a company is on the ledger, and erasing the

@@ -26,6 +26,12 @@ type Entry struct {
 	Audience   []contracts.ID    // members the body may go to; empty when Public
 }
 
+// NewEntry makes the entry of an accepted submission.
+func NewEntry(position uint64, prev [32]byte, time contracts.Millis, sub contracts.Submission, res *contracts.Result) *Entry {
+	return &Entry{Position: position, Time: time, Rulebook: res.Rulebook, Prev: prev, Raw: sub.Raw, Signatures: sub.Signatures,
+		Events: res.Events, Writes: res.Writes, Public: res.Public, Objects: res.Objects, Audience: res.Audience}
+}
+
 // Hash is the link of the chain: SHA-256 over a tag and the encoded entry.
 func Hash(encoded []byte) [32]byte {
 	h := sha256.New()
