@@ -1,0 +1,368 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/transparency-dev/merkle/rfc6962"
+
+	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/ledger"
+)
+
+// sequence is the one writer. It takes what has gathered in the queue while the last batch was made durable, without a
+// timer: a lone caller waits for nobody, many callers share one sync.
+func (l *Ledger) sequence() {
+	defer func() {
+		l.answers.Wait()
+		close(l.done)
+	}()
+	for {
+		var units []*unit
+		select {
+		case u := <-l.queue:
+			units = l.drain(u)
+		case <-l.closing:
+			select {
+			case u := <-l.queue:
+				units = l.drain(u)
+			default:
+				return
+			}
+		}
+		l.process(units)
+	}
+}
+
+func (l *Ledger) drain(u *unit) []*unit {
+	units, n := []*unit{u}, len(u.calls)
+	for n < maxBatch {
+		select {
+		case u := <-l.queue:
+			units, n = append(units, u), n+len(u.calls)
+		default:
+			return units
+		}
+	}
+	return units
+}
+
+// batch is what one append makes durable.
+type batch struct {
+	units    []*unit
+	calls    []*call
+	changes  *layer
+	entries  []*ledger.Stored
+	openings []Opening
+	next     head
+}
+
+func (l *Ledger) process(units []*unit) {
+	b := &batch{units: units, changes: newLayer(), next: l.store.head}
+	for _, u := range units {
+		b.calls = append(b.calls, u.calls...)
+	}
+	if err := l.ready(); err != nil {
+		l.fail(b, err)
+		return
+	}
+	inParallel(len(b.calls), func(i int) {
+		if c := b.calls[i]; c.ask == "" {
+			c.cmd, c.err = l.decode(c.sub)
+		}
+	})
+	err := l.store.apply(b.changes, l.cache, func(v *view) error {
+		wall := contracts.Millis(l.cfg.Now().UnixMilli())
+		for _, c := range b.calls {
+			if err := l.decide(b, v, c, wall); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		l.fail(b, err)
+		return
+	}
+	if err := l.persist(b); err != nil {
+		l.fail(b, err)
+		return
+	}
+	l.answer(b)
+}
+
+// ready reports a writer that must not take more.
+func (l *Ledger) ready() error {
+	if err := l.stop(nil); err != nil {
+		return err
+	}
+	if n := l.store.behind(); n > maxBehind {
+		return fmt.Errorf("the state store is %d keys behind the log", n)
+	}
+	return nil
+}
+
+// decide runs the rules on one call. What it changes is in the batch only.
+func (l *Ledger) decide(b *batch, v *view, c *call, wall contracts.Millis) error {
+	now, err := contracts.NextTime(v, l.floor, wall)
+	if err != nil {
+		return fmt.Errorf("couldn't tell the time: %w", err)
+	}
+	if c.ask != "" {
+		return l.look(b, v, c, now)
+	}
+	if c.err == nil {
+		now, c.err = scriptedTime(b, c.cmd, now, wall)
+	}
+	if c.err != nil { // refused without a look at the state
+		c.err = refusedAt(c.err, b.next.height)
+		return nil
+	}
+	res, err := l.apply(v, contracts.Env{Ledger: l.cfg.LedgerID, Now: now}, c.cmd)
+	if err != nil {
+		c.err = refusedAt(err, b.next.height)
+		return nil
+	}
+	if res.Repeated {
+		x, _ := v.find(contracts.KeyCommand(c.cmd.ID))
+		c.receipt = &ledger.Receipt{Repeated: true, Outcome: res.Outcome}
+		c.receipt.Position = x.position
+		return nil
+	}
+	if len(res.Openings) > 0 && l.cfg.Openings == nil {
+		c.err = errors.New("this ledger has no place for openings")
+		return nil
+	}
+	e := &ledger.Entry{
+		Position: b.next.height, Time: now, Rulebook: res.Rulebook, Prev: b.next.hash, Raw: c.cmd.Raw, Signatures: c.cmd.Signatures,
+		Events: res.Events, Writes: res.Writes, Public: res.Public, Objects: res.Objects, Audience: res.Audience,
+	}
+	s := &ledger.Stored{Entry: e, Encoded: e.Encode()}
+	if len(s.Encoded) > ledger.MaxEntryBytes {
+		c.err = fmt.Errorf("the entry would have %d bytes, at most %d", len(s.Encoded), ledger.MaxEntryBytes)
+		return nil
+	}
+	s.Hash = ledger.Hash(s.Encoded)
+	for _, w := range res.Writes {
+		b.changes.put(w.Key, cell{w.Value, e.Position})
+	}
+	for _, o := range res.Openings {
+		b.openings = append(b.openings, Opening{o, c.cmd.ID})
+	}
+	b.entries = append(b.entries, s)
+	b.next.height, b.next.hash, b.next.time = e.Position+1, s.Hash, now
+	l.floor = now
+	c.receipt = &ledger.Receipt{Outcome: res.Outcome}
+	c.receipt.Position, c.receipt.Hash, c.receipt.Time = e.Position, s.Hash, now
+	return nil
+}
+
+// scriptedTime lets a scripted ledger begin at the time that its genesis names, and never run ahead of the wall clock.
+func scriptedTime(b *batch, cmd *contracts.Command, now, wall contracts.Millis) (contracts.Millis, error) {
+	switch body := cmd.Body().(type) {
+	case *contracts.Genesis:
+		if body.Clock == "scripted" && b.next.height == 0 && body.Start <= wall {
+			return body.Start, nil
+		}
+	case *contracts.ClockAdvance:
+		if body.To > wall {
+			return now, &contracts.Refusal{Code: "clock.ahead", Field: "to", Detail: "scripted time may not run ahead of the wall clock"}
+		}
+	}
+	return now, nil
+}
+
+// look answers a Lookup at its place in the queue.
+func (l *Ledger) look(b *batch, v *view, c *call, now contracts.Millis) error {
+	c.answer = &ledger.Answer{Status: ledger.NotFound, Height: b.next.height}
+	if x, ok := v.find(contracts.KeyCommand(c.ask)); ok {
+		return fill(c.answer, x)
+	}
+	deadline, err := ledger.Deadline(c.ask)
+	if err != nil {
+		return err
+	}
+	if now > deadline {
+		c.answer.Status = ledger.Never
+		l.floor = now // a clock that is set back must not make it untrue
+	}
+	return nil
+}
+
+func refusedAt(err error, position uint64) error {
+	var r *contracts.Refusal
+	if errors.As(err, &r) {
+		return &ledger.Refused{Refusal: r, Position: position}
+	}
+	return err
+}
+
+// decode and apply turn a panic of the rules into a failure of that one command: otherwise a client that retries could
+// keep the market down.
+func (l *Ledger) decode(sub contracts.Submission) (cmd *contracts.Command, err error) {
+	defer l.survive(&err)
+	return l.cfg.Rules.Decode(sub)
+}
+
+func (l *Ledger) apply(v *view, env contracts.Env, cmd *contracts.Command) (res *contracts.Result, err error) {
+	defer l.survive(&err)
+	return l.cfg.Rules.Apply(v, env, cmd)
+}
+
+func (l *Ledger) survive(err *error) {
+	if p := recover(); p != nil {
+		l.cfg.Log.Error("the rules panicked", "panic", p, "stack", string(debug.Stack()))
+		*err = errors.New("the rules panicked on this command")
+	}
+}
+
+// persist makes the batch durable and takes it over into the state.
+func (l *Ledger) persist(b *batch) error {
+	if len(b.entries) == 0 {
+		return nil // refusals and lookups saw only what is durable
+	}
+	if len(b.openings) > 0 {
+		if err := l.cfg.Openings.Put(context.Background(), b.openings); err != nil {
+			return fmt.Errorf("couldn't keep the openings: %w", err)
+		}
+	}
+	tree, err := treeFactory.NewRange(0, l.store.head.height, l.store.head.tree)
+	if err != nil {
+		return fmt.Errorf("couldn't grow the tree: %w", err)
+	}
+	for _, e := range b.entries {
+		if err := tree.Append(rfc6962.DefaultHasher.HashLeaf(ledger.Leaf(e.Encoded, e.Entry)), nil); err != nil {
+			return fmt.Errorf("couldn't grow the tree: %w", err)
+		}
+	}
+	b.next.tree = tree.Hashes()
+	if l.cfg.mutation.flushBeforeSync {
+		l.store.merge(b.changes, b.next)
+		l.store.flush()
+	}
+	if err := l.wal.append(b.entries); err != nil {
+		l.cfg.Log.Error("the writer has stopped", "error", err, "height", l.store.head.height)
+		return l.stop(err)
+	}
+	for k := range b.changes.cells {
+		l.cache.drop(k)
+	}
+	l.store.merge(b.changes, b.next)
+	l.mu.Lock()
+	close(l.grew)
+	l.grew = make(chan struct{})
+	l.mu.Unlock()
+	if l.cfg.Tap != nil {
+		l.cfg.Tap(b.entries)
+	}
+	if l.store.behind() >= l.cfg.FlushKeys {
+		select {
+		case l.kick <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// fail answers a batch of which nothing is known to be durable. Only a command whose entry may be on the disk has an
+// unknown outcome.
+func (l *Ledger) fail(b *batch, why error) {
+	for _, u := range b.units {
+		for _, c := range u.calls {
+			entry := c.receipt != nil && !c.receipt.Repeated
+			c.receipt, c.answer, c.err = nil, nil, why
+			if entry && errors.Is(why, ledger.ErrStopped) {
+				c.err = fmt.Errorf("%w: %v", ledger.ErrOutcomeUnknown, why)
+			}
+			u.answered()
+		}
+	}
+}
+
+// answer signs and answers beside the sequencer, which goes on with the next batch.
+func (l *Ledger) answer(b *batch) {
+	l.answers.Add(1)
+	go func() {
+		defer l.answers.Done()
+		var fresh []*ledger.Promise
+		for _, c := range b.calls {
+			if c.receipt != nil && !c.receipt.Repeated {
+				fresh = append(fresh, &c.receipt.Promise)
+			}
+		}
+		ledger.SignPromises(l.cfg.Key, l.cfg.LedgerID, fresh)
+		for _, u := range b.units {
+			for _, c := range u.calls {
+				if !needsEntry(c) {
+					u.answered()
+				}
+			}
+		}
+		l.answerFromLog(b)
+	}()
+}
+
+// needsEntry reports a call about an entry that was accepted before: only the log knows its hash and time.
+func needsEntry(c *call) bool {
+	return (c.receipt != nil && c.receipt.Repeated) || (c.answer != nil && c.answer.Status == ledger.Accepted)
+}
+
+func (l *Ledger) answerFromLog(b *batch) {
+	var old []*ledger.Promise
+	type waiting struct {
+		u *unit
+		c *call
+	}
+	var who []waiting
+	for _, u := range b.units {
+		for _, c := range u.calls {
+			if !needsEntry(c) {
+				continue
+			}
+			who = append(who, waiting{u, c})
+			p := &ledger.Promise{}
+			if c.answer != nil {
+				p = &c.answer.Promise
+			} else {
+				p = &c.receipt.Promise
+			}
+			got, err := l.promised(p.Position)
+			if err != nil {
+				c.receipt, c.answer, c.err = nil, nil, err
+				continue
+			}
+			*p = got
+			old = append(old, p)
+		}
+	}
+	ledger.SignPromises(l.cfg.Key, l.cfg.LedgerID, old)
+	for _, w := range who {
+		w.u.answered()
+	}
+}
+
+// inParallel runs f for 0..n-1 on all cores.
+func inParallel(n int, f func(int)) {
+	workers := min(runtime.GOMAXPROCS(0), n)
+	if workers <= 1 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
