@@ -47,6 +47,9 @@ type Command struct {
 	Signatures []Signature
 	Openings   []Opening
 
+	// Find, when set, is asked for openings instead of Openings: an auditor has all of them in one store.
+	Find func(tag string, commitment Hash) (Opening, bool)
+
 	spec *spec
 	body any
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 
 	"github.com/bund-exchange/bund/contracts/canon"
 )
@@ -29,6 +30,17 @@ type KeptOpening struct {
 
 // open decodes the value that a commitment hides from the openings sent beside the command.
 func open[T any](t *tx, tag string, commitment Hash, field string) (*T, *Opening, *Refusal) {
+	if t.cmd.Find != nil {
+		o, ok := t.cmd.Find(tag, commitment)
+		v := new(T)
+		if !ok || o.Commitment(tag) != commitment || canon.Unmarshal(o.Value, v) != nil {
+			return nil, nil, refuse("opening.missing", "no opening for this commitment was found").at(field)
+		}
+		if !slices.ContainsFunc(t.opened, func(k KeptOpening) bool { return k.Commitment == commitment }) {
+			t.opened = append(t.opened, KeptOpening{Tag: tag, Commitment: commitment, Opening: o})
+		}
+		return v, &o, nil
+	}
 	for i := range t.cmd.Openings {
 		o := &t.cmd.Openings[i]
 		if o.Commitment(tag) != commitment {
