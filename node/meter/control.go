@@ -1,0 +1,156 @@
+package meter
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/bund-exchange/bund/contracts"
+)
+
+// Void takes back the units of an unacknowledged CALL leaf that the consumer objects to. If a period was closed
+// behind that leaf, its end moves behind the VOID.
+func (l *Log) Void(ctx context.Context, seq int64) (Leaf, error) {
+	return l.control(ctx, &job{log: l, kind: jobVoid, ref: seq, done: make(chan struct{})})
+}
+
+// ClosePeriod ends a period at the ledger position of the command that closed it. A call is in the period on whose
+// side its place is, whatever its clock says. The same position again gives the same leaf.
+func (l *Log) ClosePeriod(ctx context.Context, position int64) (Leaf, error) {
+	if position < 1 {
+		return Leaf{}, errors.New("couldn't close period: want a ledger position")
+	}
+	return l.control(ctx, &job{log: l, kind: jobClose, ref: position, done: make(chan struct{})})
+}
+
+func (l *Log) control(ctx context.Context, j *job) (Leaf, error) {
+	if err := l.p.run(ctx, j); err != nil {
+		return Leaf{}, err
+	}
+	return *j.leaf, nil
+}
+
+// NextEpoch begins a new log from the last acknowledgement, after a broken chain. Leaves past it were never
+// acknowledged and are not billed; they stay on disk for the dispute. It is asked with the epoch to be in, so that
+// asking twice does no harm; terms may have another price and other keys.
+func (l *Log) NextEpoch(ctx context.Context, epoch int64, t Terms) error {
+	if err := t.Check(); err != nil {
+		return fmt.Errorf("couldn't begin epoch: terms: %w", err)
+	}
+	if t.Agreement.Bytes() != l.agreement {
+		return errors.New("couldn't begin epoch: terms of another agreement")
+	}
+	return l.p.run(ctx, &job{log: l, kind: jobEpoch, ref: epoch, terms: &t, done: make(chan struct{})})
+}
+
+// bareID is the request id of a leaf that no request caused.
+func bareID(now contracts.Millis) (r RequestID) {
+	rand.Read(r[:16])
+	ms := NewNonce(now.Time())
+	copy(r[:6], ms[:6])
+	return r
+}
+
+func (l *Log) stageVoid(j *job) error {
+	if j.ref < l.acked {
+		return l.refuse(AlreadyAcknowledged, "the leaf was acknowledged")
+	}
+	target, err := l.staged(j.ref)
+	if err != nil {
+		return err
+	}
+	if target == nil || target.Op != OpCall || l.marks.voided(j.ref) {
+		return l.refuse(NotVoidable, "want a CALL leaf that wasn't taken back")
+	}
+	var moved []int64
+	for _, c := range l.marks.closes {
+		if c.seq > j.ref {
+			moved = append(moved, c.ref)
+		}
+	}
+	now := contracts.Millis(l.p.cfg.Now().UnixMilli())
+	if err := l.stageLeaf(j, &Leaf{Op: OpVoid, Ref: j.ref, Units: -target.Units, Request: bareID(now)}); err != nil {
+		return err
+	}
+	for _, ref := range moved {
+		if err := l.stageLeaf(&job{}, &Leaf{Op: OpClose, Ref: ref, Request: bareID(now)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Log) stageClose(j *job) error {
+	last := int64(0)
+	for _, p := range l.state.periods {
+		if p.close == j.ref {
+			return l.writtenBefore(j, p.ack.Size-1)
+		}
+		last = max(last, p.close)
+	}
+	for _, c := range l.marks.closes {
+		if c.ref == j.ref {
+			return l.writtenBefore(j, c.seq)
+		}
+		last = max(last, c.ref)
+	}
+	if j.ref < last {
+		return l.refuse(CloseOutOfOrder, "a period at position %d is closed", last)
+	}
+	return l.stageLeaf(j, &Leaf{Op: OpClose, Ref: j.ref, Request: bareID(contracts.Millis(l.p.cfg.Now().UnixMilli()))})
+}
+
+func (l *Log) writtenBefore(j *job, seq int64) error {
+	leaf, err := l.staged(seq)
+	if err != nil {
+		return err
+	}
+	j.leaf = leaf
+	return nil
+}
+
+// staged gives any leaf of this epoch, also one of the group at hand, or nil.
+func (l *Log) staged(seq int64) (*Leaf, error) {
+	if seq < 0 || seq >= l.next {
+		return nil, nil
+	}
+	l.mu.Lock()
+	size := l.sizeLocked()
+	var raw []byte
+	var err error
+	if seq < size {
+		raw, err = l.leafLocked(seq)
+	} else {
+		raw = l.draft.entries[seq-size].raw
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := DecodeLeaf(raw)
+	return &leaf, err
+}
+
+func (l *Log) stageEpoch(j *job) error {
+	switch {
+	case j.ref == l.state.epoch:
+		return nil // done before
+	case j.ref != l.state.epoch+1:
+		return l.refuse(EpochMismatch, "epochs follow one another")
+	}
+	next := &logState{agreement: l.agreement, epoch: j.ref, rng: ranges.NewEmptyRange(0), epochs: append([]Signed(nil), l.state.epochs...)}
+	if l.state.ack != nil {
+		next.epochs = append(next.epochs, *l.state.ack)
+	}
+	l.stageState(next, *j.terms)
+	return nil
+}
+
+// stageState begins an epoch with nothing in it.
+func (l *Log) stageState(next *logState, t Terms) {
+	l.p.store.frame.state(next)
+	l.draft.state = next
+	l.rules = t
+	l.rng, l.next, l.acked, l.sum, l.marks = ranges.NewEmptyRange(0), 0, 0, contracts.Totals{}, marks{}
+}

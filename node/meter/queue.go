@@ -1,0 +1,114 @@
+package meter
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/transparency-dev/merkle/compact"
+
+	"github.com/bund-exchange/bund/contracts"
+)
+
+type jobKind uint8
+
+const (
+	jobCall jobKind = iota
+	jobVoid
+	jobClose
+	jobAck
+	jobOpen  // adopt a log
+	jobEpoch // begin the next epoch
+)
+
+// job is one thing that the sequencer makes durable. Its maker reads the results after done is closed.
+type job struct {
+	log  *Log
+	kind jobKind
+	done chan struct{}
+
+	// jobCall: the request, what it reserved, and what was answered.
+	id       RequestID
+	reserved contracts.MicroYuan
+	digest   Digest
+	epoch    int64
+	result   Result
+	answered Digest // of the answer's bytes
+	sealed   []byte
+
+	ref     int64 // jobVoid: seq; jobClose: ledger position; jobEpoch: the new epoch
+	terms   *Terms
+	backend Backend
+
+	ack *Signed
+	rng *compact.Range // at the ack's size, recomputed by this side
+
+	leaf *Leaf // what was written
+	raw  []byte
+	head []byte // encoded signed head that covers it
+	err  error
+}
+
+// jobQueue hands everything that has come since the last group to the sequencer at once.
+type jobQueue struct {
+	mu     sync.Mutex
+	jobs   []*job
+	closed bool
+	wake   chan struct{} // holds one token when jobs or closed changed
+
+	executing atomic.Int64 // calls that have reserved and are not queued yet
+}
+
+// put reports false when the queue is closed.
+func (q *jobQueue) put(j *job) bool {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return false
+	}
+	q.jobs = append(q.jobs, j)
+	first := len(q.jobs) == 1
+	q.mu.Unlock()
+	if first || q.executing.Load() == 0 {
+		q.signal()
+	}
+	return true
+}
+
+// gather waits, for a bounded time, until every call that is being executed has been queued.
+func (q *jobQueue) gather(wait time.Duration) {
+	if wait <= 0 || q.executing.Load() == 0 {
+		return
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	for q.executing.Load() > 0 {
+		select {
+		case <-q.wake:
+		case <-t.C:
+			return
+		}
+	}
+}
+
+func (q *jobQueue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take gives the queued jobs, using reuse for the next ones, and whether more may come.
+func (q *jobQueue) take(reuse []*job) (jobs []*job, open bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	jobs, q.jobs = q.jobs, reuse[:0]
+	return jobs, !q.closed
+}
+
+func (q *jobQueue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.signal()
+}

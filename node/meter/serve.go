@@ -1,0 +1,220 @@
+package meter
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/bund-exchange/bund/contracts"
+)
+
+// Limits of one call.
+const (
+	MaxRequestBytes = 1 << 20
+	MaxAnswerBytes  = 8 << 20
+)
+
+// Serve executes a request once: admit, reserve quota, escrow and window, execute, write the leaf with the sealed
+// answer, and only then answer. The same id again gets the same answer and the same leaf, at no charge, until it is
+// acknowledged. Errors that are a *Refusal are answers; after any other error nothing was served, and the same id may
+// be sent again.
+func (l *Log) Serve(ctx context.Context, c *Call) (*Answer, error) {
+	digest := Digest(sha256.Sum256(c.Body))
+	l.mu.Lock()
+	if err := l.epochLocked(c); err != nil {
+		l.mu.Unlock()
+		return nil, err
+	}
+	j, a, err := l.againLocked(c, digest)
+	l.mu.Unlock()
+	switch {
+	case a != nil || err != nil:
+		return a, err
+	case j != nil:
+		return l.await(ctx, j)
+	}
+	if r := l.expired(c.ID); r != nil {
+		return nil, r
+	}
+	if r := l.backend.Admit(ctx, c); r != nil {
+		return nil, l.placed(r)
+	}
+	if len(c.Body) > MaxRequestBytes {
+		return nil, errors.New("couldn't serve call: request is too long")
+	}
+
+	l.mu.Lock()
+	j, a, err = l.againLocked(c, digest) // it may have come twice at once
+	own := j == nil && a == nil && err == nil
+	if own {
+		j, err = l.reserveLocked(c, digest)
+	}
+	l.mu.Unlock()
+	switch {
+	case a != nil || err != nil:
+		return a, err
+	case own:
+		if err := l.execute(ctx, j, c); err != nil {
+			return nil, err
+		}
+	}
+	return l.await(ctx, j)
+}
+
+func (l *Log) epochLocked(c *Call) error {
+	switch {
+	case !l.open:
+		return l.p.failure()
+	case c.Epoch != l.state.epoch:
+		return l.refuseLocked(EpochMismatch, "the log is in another epoch")
+	}
+	return nil
+}
+
+func (l *Log) expired(id RequestID) *Refusal {
+	now, issued := contracts.Millis(l.p.cfg.Now().UnixMilli()), id.Nonce().issued()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if issued < now-l.terms.ttl() || issued > now+l.terms.skew() {
+		return l.refuseLocked(RequestExpired, "the request id is not of this time")
+	}
+	return nil
+}
+
+// againLocked finds a request that has been seen: its job, if it is being executed, or its answer.
+func (l *Log) againLocked(c *Call, digest Digest) (*job, *Answer, error) {
+	n := c.ID.Nonce()
+	if j := l.inflight[n]; j != nil {
+		if j.id != c.ID || j.digest != digest {
+			return nil, nil, l.refuseLocked(IDReused, "the id was used for another request")
+		}
+		return j, nil, nil
+	}
+	at, ok := l.ids.get(n)
+	if !ok {
+		return nil, nil, nil
+	}
+	if at.epoch != l.state.epoch {
+		return nil, nil, l.refuseLocked(AlreadyAcknowledged, "the answer was acknowledged in an earlier epoch")
+	}
+	raw, err := l.leafLocked(at.seq)
+	if err != nil {
+		return nil, nil, err
+	}
+	leaf, err := DecodeLeaf(raw)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case leaf.Request != c.ID || leaf.RequestDigest != digest:
+		return nil, nil, l.refuseLocked(IDReused, "the id was used for another request")
+	case at.seq < l.state.ackedSize():
+		return nil, nil, l.refuseLocked(AlreadyAcknowledged, "the answer was acknowledged")
+	}
+	a, err := l.answerLocked(at.seq)
+	return nil, a, err
+}
+
+// reserveLocked holds quota, escrow and window for one call before it is executed, so that 64 calls at once can't
+// pass a window of 20.
+func (l *Log) reserveLocked(c *Call, digest Digest) (*job, error) {
+	if err := l.p.Err(); err != nil {
+		return nil, err
+	}
+	if err := l.epochLocked(c); err != nil {
+		return nil, err
+	}
+	base, acked := l.baseLocked(), l.ackedTotalsLocked()
+	epochMicro := l.totals.Micro + l.resMicro + l.terms.PriceMicro
+	switch {
+	case base.Calls+l.totals.Calls+l.resCalls+1 > l.terms.QuotaCalls:
+		return nil, l.refuseLocked(QuotaExceeded, "the grant's quota is used up")
+	case base.Micro+epochMicro > l.terms.stopMicro():
+		return nil, l.refuseLocked(EscrowExhausted, "the accrued amount would pass escrow and grace")
+	case epochMicro-acked.Micro > l.terms.windowMicro(), int64(len(l.tail))+l.resCalls+1 > l.terms.WindowCalls:
+		return nil, l.refuseLocked(WindowFull, "too much is served and not acknowledged")
+	}
+	l.resCalls++
+	l.resMicro += l.terms.PriceMicro
+	j := &job{log: l, kind: jobCall, done: make(chan struct{}), id: c.ID, digest: digest, epoch: l.state.epoch, reserved: l.terms.PriceMicro}
+	l.inflight[c.ID.Nonce()] = j
+	l.p.queue.executing.Add(1)
+	return j, nil
+}
+
+// releaseLocked gives the reservation back, when the call has become a leaf or will not.
+func (l *Log) releaseLocked(j *job) {
+	l.resCalls--
+	l.resMicro -= j.reserved
+	if l.inflight[j.id.Nonce()] == j {
+		delete(l.inflight, j.id.Nonce())
+	}
+}
+
+// execute runs the call and queues its leaf. Whatever goes wrong before that, the reservation is given back and all
+// who wait for this id are told.
+func (l *Log) execute(ctx context.Context, j *job, c *Call) (err error) {
+	queued := false
+	defer func() {
+		l.p.queue.executing.Add(-1)
+		if queued = queued && l.p.queue.put(j); queued {
+			return
+		}
+		if err == nil {
+			err = l.p.failure()
+		}
+		l.mu.Lock()
+		l.releaseLocked(j)
+		l.mu.Unlock()
+		j.err = err
+		close(j.done)
+	}()
+	if err := l.p.cfg.faults.at("provider.reserved"); err != nil {
+		return err
+	}
+	j.result, err = l.backend.Execute(context.WithoutCancel(ctx), c)
+	var r *Refusal
+	switch {
+	case errors.As(err, &r):
+		return l.placed(r)
+	case err != nil:
+		return fmt.Errorf("couldn't execute call: %w", err)
+	case !j.result.Outcome.valid() || j.result.AsOf.Check() != nil || j.result.KnownAt.Check() != nil || len(j.result.Body) > MaxAnswerBytes:
+		return errors.New("couldn't execute call: result is out of range")
+	}
+	if err := l.p.cfg.faults.at("provider.executed"); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	s := l.sealer
+	l.mu.Unlock()
+	j.answered = sha256.Sum256(j.result.Body)
+	j.sealed = s.seal(j.result.Body, j.id[:])
+	queued = true
+	return nil
+}
+
+// placed fills in where the log stands.
+func (l *Log) placed(r *Refusal) *Refusal {
+	c := *r
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.Epoch, c.Size, c.Acked = l.state.epoch, l.sizeLocked(), l.state.ackedSize()
+	return &c
+}
+
+// await waits for the group commit. If the caller goes away, the leaf is written all the same and the answer waits.
+func (l *Log) await(ctx context.Context, j *job) (*Answer, error) {
+	select {
+	case <-j.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if j.err != nil {
+		return nil, j.err
+	}
+	if err := l.p.cfg.faults.at("provider.before-answer"); err != nil {
+		return nil, err
+	}
+	return &Answer{Body: j.result.Body, Receipt: Receipt{Leaf: j.raw, Head: j.head}}, nil
+}

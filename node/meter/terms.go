@@ -1,0 +1,107 @@
+package meter
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/bund-exchange/bund/contracts"
+)
+
+// Terms are what both nodes read from the agreement and its grant. The same code at both sides turns them into units
+// and totals, so that there is nothing to disagree about but facts.
+type Terms struct {
+	Agreement   contracts.ID
+	PriceMicro  contracts.MicroYuan // per billed unit
+	WindowFen   contracts.Fen       // may stand served and not acknowledged; at least one price
+	WindowCalls int64               // leaves that may stand so, billed or not
+	EscrowFen   contracts.Fen       // paid in, or the credit line, since the agreement began
+	GraceFen    contracts.Fen       // beyond it; then the node stops
+	QuotaCalls  int64               // billed calls that the grant allows at this node, in all epochs
+	TTLSec      int64               // life of a request id
+	SkewSec     int64               // how far the two clocks may differ
+	Provider    contracts.PublicKey // receipt keys, ed25519
+	Consumer    contracts.PublicKey
+}
+
+const (
+	microPerFen    = 10_000
+	maxWindowCalls = 1 << 20 // bounds memory at both sides
+	maxTTLSec      = 3600
+)
+
+// Check reports terms that no log can be kept under. A window below one price would refuse every call for ever.
+func (t *Terms) Check() error {
+	if err := t.Agreement.Check(); err != nil {
+		return fmt.Errorf("agreement: %w", err)
+	}
+	if err := errors.Join(t.PriceMicro.Check(), t.WindowFen.Check(), t.EscrowFen.Check(), t.GraceFen.Check()); err != nil {
+		return err
+	}
+	if t.windowMicro() < t.PriceMicro {
+		return errors.New("want a window of at least one price")
+	}
+	if t.WindowCalls < 1 || t.WindowCalls > maxWindowCalls {
+		return fmt.Errorf("want a window of 1 to %d calls", maxWindowCalls)
+	}
+	if t.QuotaCalls < 0 {
+		return errors.New("want a quota not below zero")
+	}
+	if t.TTLSec < 1 || t.TTLSec > maxTTLSec || t.SkewSec < 0 || t.SkewSec > t.TTLSec {
+		return fmt.Errorf("want a life of 1 to %d s for request ids and a clock difference not above it", maxTTLSec)
+	}
+	for _, k := range []contracts.PublicKey{t.Provider, t.Consumer} {
+		if k.Suite() != contracts.Ed25519 {
+			return errors.New("want ed25519 receipt keys")
+		}
+		if err := k.Check(); err != nil {
+			return fmt.Errorf("receipt key: %w", err)
+		}
+	}
+	if t.Provider == t.Consumer {
+		return errors.New("want two receipt keys")
+	}
+	return nil
+}
+
+// Units is the billing rule: an answer about the subject costs one unit, also when it is "not found"; a call that
+// brought no answer costs nothing.
+func (t *Terms) Units(o Outcome) int64 {
+	if o == Found || o == NotFound {
+		return 1
+	}
+	return 0
+}
+
+// after gives the totals that a log with prev must show after l. Calls counts billed calls.
+func (t *Terms) after(prev contracts.Totals, l *Leaf) contracts.Totals {
+	switch {
+	case l.Op == OpCall && l.Units > 0:
+		prev.Calls++
+	case l.Op == OpVoid && l.Units < 0:
+		prev.Calls--
+	}
+	prev.Units += l.Units
+	prev.Micro += contracts.MicroYuan(l.Units) * t.PriceMicro
+	return prev
+}
+
+func (t *Terms) windowMicro() contracts.MicroYuan { return contracts.MicroYuan(t.WindowFen) * microPerFen }
+
+func (t *Terms) stopMicro() contracts.MicroYuan {
+	return contracts.MicroYuan(t.EscrowFen+t.GraceFen) * microPerFen
+}
+
+// idLife bounds the time from a leaf to the last moment at which its request id is not refused by its age alone.
+func (t *Terms) idLife() contracts.Millis { return t.ttl() + 2*t.skew() }
+
+func (t *Terms) ttl() contracts.Millis  { return contracts.Millis(t.TTLSec) * 1000 }
+func (t *Terms) skew() contracts.Millis { return contracts.Millis(t.SkewSec) * 1000 }
+
+// fundsOnly reports whether next differs from t only in what may change while an epoch runs.
+func (t *Terms) fundsOnly(next *Terms) bool {
+	a, b := *t, *next
+	for _, x := range []*Terms{&a, &b} {
+		x.WindowFen, x.WindowCalls, x.EscrowFen, x.GraceFen, x.QuotaCalls = 0, 0, 0, 0, 0
+	}
+	return a == b
+}
