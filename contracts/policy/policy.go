@@ -13,7 +13,7 @@
 //	maxCalls         count lteq                                 how often, over the whole agreement
 //	minimumCohort    bund:cohort gteq                           subjects behind one figure of a statistic
 //	consentRequired  duty obtainConsent                         of the company or person, before each call
-//	retentionDays    duty delete, after elapsedTime             how long an answer may be kept
+//	retentionDays    bund:retention lteq                        how long an answer may be kept
 //	prohibitions     prohibition                                what is forbidden even to a permitted user
 //	duties           obligation                                 what a user must do
 //
