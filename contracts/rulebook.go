@@ -111,6 +111,14 @@ func applyRulebookAdopt(t *tx, b *RulebookAdopt) *Refusal {
 }
 
 func applyCalendarPublish(t *tx, b *CalendarPublish) *Refusal {
+	if old, ok := get[Calendar](t, KeyCalendar(int64(b.Calendar.Year))); ok {
+		today := DayOf(t.env.Now)
+		for d := DayOf(Day(fmt.Sprintf("%04d-01-01", old.Year)).Start()); d <= today && d.Start().Time().In(Shanghai).Year() == old.Year; d = DayOf(d.End()) {
+			if old.Working(d) != b.Calendar.Working(d) {
+				return refuse("calendar.past", "%s has passed and can't change", d).at("calendar")
+			}
+		}
+	}
 	t.put(KeyCalendar(int64(b.Calendar.Year)), b.Calendar)
 	t.event("calendar.published", "")
 	return nil
