@@ -2,12 +2,12 @@ package ledger
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"hash"
+	"strconv"
 )
 
-// StateHash computes the hash of a ledger's state: SHA-256 over a tag and every key and value, each with its length, in
-// ascending order of key. It is equal on all ledgers that accepted the same commands at the same times.
+// StateHash computes the hash of a ledger's state: SHA-256 over a tag and, for every key in ascending order,
+// <length>:<key><length>:<value> with decimal lengths. It is equal on all ledgers that accepted the same commands at the same times.
 type StateHash struct{ h hash.Hash }
 
 // NewStateHash begins with no keys.
@@ -19,11 +19,10 @@ func NewStateHash() StateHash {
 
 // Add takes the next key, which must be above all before it.
 func (s StateHash) Add(key string, value []byte) {
-	var n [8]byte
-	binary.BigEndian.PutUint32(n[:], uint32(len(key)))
-	binary.BigEndian.PutUint32(n[4:], uint32(len(value)))
-	s.h.Write(n[:])
-	s.h.Write([]byte(key))
+	b := append(strconv.AppendInt(make([]byte, 0, 24+len(key)), int64(len(key)), 10), ':')
+	b = append(b, key...)
+	b = append(strconv.AppendInt(b, int64(len(value)), 10), ':')
+	s.h.Write(b)
 	s.h.Write(value)
 }
 

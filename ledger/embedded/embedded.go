@@ -171,7 +171,7 @@ func (l *Ledger) open() (err error) {
 	have := mark{height: s.head.height, hash: s.head.hash, atLeast: l.cfg.AtLeast}
 	l.wal, err = openWAL(l.cfg.Files, l.cfg.LedgerID, l.cfg.SegmentBytes, l.cfg.mutation, have, func(e *ledger.Stored) error {
 		for _, w := range e.Writes {
-			s.live.put(w.Key, cell{w.Value, e.Position})
+			s.live[w.Key] = cell{w.Value, e.Position}
 		}
 		if err := tree.Append(rfc6962.DefaultHasher.HashLeaf(ledger.Leaf(e.Encoded, e.Entry)), nil); err != nil {
 			return err

@@ -56,14 +56,14 @@ func (l *Ledger) drain(u *unit) []*unit {
 type batch struct {
 	units    []*unit
 	calls    []*call
-	changes  *layer
+	changes  layer
 	entries  []*ledger.Stored
 	openings []Opening
 	next     head
 }
 
 func (l *Ledger) process(units []*unit) {
-	b := &batch{units: units, changes: newLayer(), next: l.store.head}
+	b := &batch{units: units, changes: layer{}, next: l.store.head}
 	for _, u := range units {
 		b.calls = append(b.calls, u.calls...)
 	}
@@ -138,10 +138,7 @@ func (l *Ledger) decide(b *batch, v *view, c *call, wall contracts.Millis) error
 		c.err = errors.New("this ledger has no place for openings")
 		return nil
 	}
-	e := &ledger.Entry{
-		Position: b.next.height, Time: now, Rulebook: res.Rulebook, Prev: b.next.hash, Raw: c.cmd.Raw, Signatures: c.cmd.Signatures,
-		Events: res.Events, Writes: res.Writes, Public: res.Public, Objects: res.Objects, Audience: res.Audience,
-	}
+	e := ledger.NewEntry(b.next.height, b.next.hash, now, contracts.Submission{Raw: c.cmd.Raw, Signatures: c.cmd.Signatures}, res)
 	s := &ledger.Stored{Entry: e, Encoded: e.Encode()}
 	if len(s.Encoded) > ledger.MaxEntryBytes {
 		c.err = fmt.Errorf("the entry would have %d bytes, at most %d", len(s.Encoded), ledger.MaxEntryBytes)
@@ -149,7 +146,7 @@ func (l *Ledger) decide(b *batch, v *view, c *call, wall contracts.Millis) error
 	}
 	s.Hash = ledger.Hash(s.Encoded)
 	for _, w := range res.Writes {
-		b.changes.put(w.Key, cell{w.Value, e.Position})
+		b.changes[w.Key] = cell{w.Value, e.Position}
 	}
 	for _, o := range res.Openings {
 		b.openings = append(b.openings, Opening{o, c.cmd.ID})
@@ -249,7 +246,7 @@ func (l *Ledger) persist(b *batch) error {
 		l.cfg.Log.Error("the writer has stopped", "error", err, "height", l.store.head.height)
 		return l.stop(err)
 	}
-	for k := range b.changes.cells {
+	for k := range b.changes {
 		l.cache.drop(k)
 	}
 	l.store.merge(b.changes, b.next)

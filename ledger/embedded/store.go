@@ -30,9 +30,9 @@ type head struct {
 type store struct {
 	db   *bolt.DB
 	mu   sync.RWMutex
-	live *layer // durable in the log, not in the file
-	away *layer // being flushed; nil when none
-	head head   // of live
+	live layer // durable in the log, not in the file
+	away layer // being flushed; nil when none
+	head head  // of live
 
 	flushing sync.Mutex // one flush at a time
 	stored   head       // of the file; guarded by mu
@@ -57,7 +57,7 @@ func openStore(path, ledgerID string, noSync bool) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("couldn't open the state store: %w", err)
 	}
-	s := &store{db: db, live: newLayer()}
+	s := &store{db: db, live: layer{}}
 	err = db.Update(func(tx *bolt.Tx) error {
 		if _, err := tx.CreateBucketIfNotExists(stateBucket); err != nil {
 			return err
@@ -86,11 +86,11 @@ func openStore(path, ledgerID string, noSync bool) (*store, error) {
 }
 
 // merge takes over the changes of durable entries. Only the sequencer calls it.
-func (s *store) merge(changes *layer, to head) {
+func (s *store) merge(changes layer, to head) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k, c := range changes.cells {
-		s.live.put(k, c)
+	for k, c := range changes {
+		s.live[k] = c
 	}
 	s.head = to
 }
@@ -99,19 +99,19 @@ func (s *store) merge(changes *layer, to head) {
 func (s *store) behind() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n := len(s.live.cells)
+	n := len(s.live)
 	if s.away != nil {
-		n += len(s.away.cells)
+		n += len(s.away)
 	}
 	return n
 }
 
 // layers gives the changes over the file. They hold for as long as nobody merges, or mu is held.
-func (s *store) layers() []*layer {
+func (s *store) layers() []layer {
 	if s.away == nil {
-		return []*layer{s.live}
+		return []layer{s.live}
 	}
-	return []*layer{s.live, s.away}
+	return []layer{s.live, s.away}
 }
 
 // view runs f on the state. Merges wait for f: it must be short, and must not submit or look up.
@@ -124,7 +124,7 @@ func (s *store) view(f func(head, *view) error) error {
 }
 
 // apply runs f on the state under a new layer of changes. Only the sequencer, the one who merges, may call it.
-func (s *store) apply(changes *layer, c *cache, f func(*view) error) error {
+func (s *store) apply(changes layer, c *cache, f func(*view) error) error {
 	s.mu.RLock()
 	tx, err := s.db.Begin(false)
 	layers := s.layers()
@@ -133,7 +133,7 @@ func (s *store) apply(changes *layer, c *cache, f func(*view) error) error {
 		return fmt.Errorf("couldn't read the state store: %w", err)
 	}
 	defer tx.Rollback()
-	return f(&view{layers: append([]*layer{changes}, layers...), bucket: tx.Bucket(stateBucket), cache: c})
+	return f(&view{layers: append([]layer{changes}, layers...), bucket: tx.Bucket(stateBucket), cache: c})
 }
 
 // flush writes the changes in memory to the file: all of them and their height in one transaction, keys in order.
@@ -146,7 +146,7 @@ func (s *store) flush() error {
 		return s.broken
 	}
 	l, to := s.live, s.head
-	s.live, s.away = newLayer(), l
+	s.live, s.away = layer{}, l
 	s.mu.Unlock()
 
 	began := time.Now()
@@ -161,7 +161,7 @@ func (s *store) flush() error {
 	return nil
 }
 
-func (s *store) write(l *layer, to head) error {
+func (s *store) write(l layer, to head) error {
 	if s.fail != nil {
 		if err := s.fail(); err != nil {
 			return err
@@ -170,7 +170,7 @@ func (s *store) write(l *layer, to head) error {
 	return s.db.Update(func(tx *bolt.Tx) error {
 		b := tx.Bucket(stateBucket)
 		for _, k := range l.keys() {
-			c := l.cells[k]
+			c := l[k]
 			var err error
 			if c.value == nil {
 				err = b.Delete([]byte(k))

@@ -1,9 +1,6 @@
 package embedded
 
 import (
-	"bytes"
-	"slices"
-
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/bund-exchange/bund/contracts"
@@ -12,7 +9,7 @@ import (
 // view is the state at one height: layers of changes, the newest first, over one read transaction of the store. It is
 // the contracts.State that the rules run on.
 type view struct {
-	layers []*layer
+	layers []layer
 	bucket *bolt.Bucket
 	cache  *cache // nil: none
 }
@@ -21,7 +18,7 @@ var _ contracts.State = (*view)(nil)
 
 func (v *view) find(key string) (cell, bool) {
 	for _, l := range v.layers {
-		if c, ok := l.cells[key]; ok {
+		if c, ok := l[key]; ok {
 			return c, c.value != nil
 		}
 	}
@@ -41,47 +38,6 @@ func (v *view) find(key string) (cell, bool) {
 func (v *view) Get(key string) ([]byte, error) {
 	c, _ := v.find(key)
 	return c.value, nil
-}
-
-// Scan gives up to limit children of parent in ascending order.
-func (v *view) Scan(parent string, limit int) ([]contracts.Write, error) {
-	prefix := parent + "/"
-	changed := map[string][]byte{}
-	var keys []string
-	for _, l := range v.layers {
-		for _, k := range l.under(prefix) {
-			if _, newer := changed[k]; !newer {
-				changed[k] = l.cells[k].value
-				keys = append(keys, k)
-			}
-		}
-	}
-	slices.Sort(keys)
-	var out []contracts.Write
-	take := func(k string, value []byte) {
-		if value != nil {
-			out = append(out, contracts.Write{Key: k, Value: value})
-		}
-	}
-	cur := v.bucket.Cursor()
-	k, raw := cur.Seek([]byte(prefix))
-	for len(out) < limit {
-		below := k != nil && bytes.HasPrefix(k, []byte(prefix))
-		switch {
-		case !below && len(keys) == 0:
-			return out, nil
-		case !below || (len(keys) > 0 && keys[0] <= string(k)):
-			if below && keys[0] == string(k) {
-				k, raw = cur.Next()
-			}
-			take(keys[0], changed[keys[0]])
-			keys = keys[1:]
-		default:
-			take(string(k), decodeCell(raw).value)
-			k, raw = cur.Next()
-		}
-	}
-	return out, nil
 }
 
 // cache remembers what the store answered, absence included, so that records every command reads cost no descent of

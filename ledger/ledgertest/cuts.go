@@ -207,11 +207,9 @@ func Workload(n int, seed uint64, at contracts.Millis) [][]contracts.Submission 
 	for i := range 6 {
 		add("open", strconv.Itoa(i))
 	}
-	var there [3][]string
+	var there []string
 	for len(all) < n {
-		g := r.IntN(3)
-		group := strconv.Itoa(g)
-		switch r.IntN(10) {
+		switch r.IntN(9) {
 		case 0:
 			all = append(all, all[r.IntN(len(all))])
 		case 1:
@@ -219,15 +217,13 @@ func Workload(n int, seed uint64, at contracts.Millis) [][]contracts.Submission 
 		case 2:
 			add("open", account())
 		case 3, 4:
-			there[g] = append(there[g], strconv.Itoa(len(all)))
-			add("register", group, there[g][len(there[g])-1])
+			there = append(there, strconv.Itoa(len(all)))
+			add("register", there[len(there)-1])
 		case 5:
-			if k := len(there[g]); k > 0 {
-				add("remove", group, there[g][k-1])
-				there[g] = there[g][:k-1]
+			if k := len(there); k > 0 {
+				add("remove", there[k-1])
+				there = there[:k-1]
 			}
-		case 6:
-			add("tally", group)
 		default:
 			from := r.IntN(6)
 			add("transfer", strconv.Itoa(from), strconv.Itoa((from+1)%6), "1")

@@ -12,14 +12,13 @@ import (
 	"github.com/bund-exchange/bund/contracts"
 )
 
-// A rule book that is small enough to test a ledger with: accounts with a balance that can't be overdrawn, objects in
-// groups, a tally that scans a group, and a sealed value. A command is one line of text:
+// A rule book that is small enough to test a ledger with: accounts with a balance that can't be overdrawn, objects that
+// come and go, and a sealed value. A command is one line of text:
 //
 //	<id> open <account>
 //	<id> transfer <from> <to> <amount>
-//	<id> register <group> <object>
-//	<id> remove <group> <object>
-//	<id> tally <group>
+//	<id> register <object>
+//	<id> remove <object>
 //	<id> seal <value>
 //	<id> panic
 //
@@ -129,26 +128,18 @@ func (r *result) decide(c *contracts.Command, args []string) error {
 		}
 		r.writes["account/"+args[0]] = strconv.AppendInt(nil, from-amount, 10)
 		r.writes["account/"+args[1]] = strconv.AppendInt(nil, to+amount, 10)
-	case "register 2":
-		k := "object/" + args[0] + "/" + args[1]
+	case "register 1":
+		k := "object/" + args[0]
 		if r.get(k) != nil {
 			return no("object.exists")
 		}
 		r.writes[k] = []byte(c.ID)
-	case "remove 2":
-		k := "object/" + args[0] + "/" + args[1]
+	case "remove 1":
+		k := "object/" + args[0]
 		if r.get(k) == nil {
 			return no("object.unknown")
 		}
 		r.writes[k] = nil
-	case "tally 1":
-		ws, err := r.st.Scan("object/"+args[0], 1001)
-		r.err = errors.Join(r.err, err)
-		h := sha256.New()
-		for _, w := range ws {
-			h.Write([]byte(w.Key + "=" + string(w.Value) + "\n"))
-		}
-		r.writes["tally/"+args[0]] = fmt.Appendf(nil, "%d %x", len(ws), h.Sum(nil))
 	case "seal 1":
 		o := contracts.Opening{Salt: sha256.Sum256([]byte(c.ID)), Value: []byte(args[0])}
 		r.openings = append(r.openings, contracts.KeptOpening{Tag: "seal", Commitment: o.Commitment("seal"), Opening: o})
@@ -166,17 +157,6 @@ type MapState map[string][]byte
 
 // Get gives the value of key, or nil.
 func (m MapState) Get(key string) ([]byte, error) { return m[key], nil }
-
-// Scan gives up to limit children of parent in ascending order.
-func (m MapState) Scan(parent string, limit int) ([]contracts.Write, error) {
-	var out []contracts.Write
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		if strings.HasPrefix(k, parent+"/") && len(out) < limit {
-			out = append(out, contracts.Write{Key: k, Value: m[k]})
-		}
-	}
-	return out, nil
-}
 
 // Put takes over a write set.
 func (m MapState) Put(ws []contracts.Write) {
