@@ -1,0 +1,175 @@
+package publish
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	fnote "github.com/transparency-dev/formats/note"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Checkpoint is the head of a published log: C2SP tlog-checkpoint without extension lines.
+type Checkpoint struct {
+	Origin string // id of the ledger
+	Size   uint64 // leaves
+	Root   [32]byte
+}
+
+// Text is what is signed.
+func (c Checkpoint) Text() string {
+	return fmt.Sprintf("%s\n%d\n%s\n", c.Origin, c.Size, base64.StdEncoding.EncodeToString(c.Root[:]))
+}
+
+// ParseCheckpointText accepts exactly what Text writes.
+func ParseCheckpointText(text string) (Checkpoint, error) {
+	lines := strings.Split(text, "\n")
+	if len(lines) != 4 || lines[0] == "" || lines[3] != "" {
+		return Checkpoint{}, errors.New("checkpoint: want three lines: origin, size, root")
+	}
+	c := Checkpoint{Origin: lines[0]}
+	var err error
+	if c.Size, err = parseDecimal(lines[1]); err != nil {
+		return Checkpoint{}, fmt.Errorf("checkpoint: size: %w", err)
+	}
+	if c.Root, err = parseHash(lines[2]); err != nil {
+		return Checkpoint{}, fmt.Errorf("checkpoint: root: %w", err)
+	}
+	if c.Size == 0 && c.Root != [32]byte(hasher.EmptyRoot()) {
+		return Checkpoint{}, errors.New("checkpoint: root of size 0 is not the empty root")
+	}
+	return c, nil
+}
+
+// parseDecimal reads a number from 0 to 2^63-1 without sign, leading zeroes or spaces.
+func parseDecimal(s string) (uint64, error) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil || strconv.FormatUint(n, 10) != s {
+		return 0, errors.New("want a decimal number without leading zeroes")
+	}
+	return n, nil
+}
+
+// parseHash reads 32 bytes in the one base64 form that encodes them.
+func parseHash(s string) (h [32]byte, err error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != 32 || base64.StdEncoding.EncodeToString(b) != s {
+		return h, errors.New("want 32 bytes in base64")
+	}
+	return [32]byte(b), nil
+}
+
+// maxCheckpointBytes bounds a signed checkpoint; a hundred signatures fit.
+const maxCheckpointBytes = 64 << 10
+
+// Policy says whose signatures make a checkpoint count.
+type Policy struct {
+	Log       note.Verifier   // its name is the origin
+	Witnesses []note.Verifier // cosignature/v1
+	Quorum    int             // witnesses that must have seen a checkpoint for it to count as fresh
+}
+
+// NewPolicy reads keys in their textual form (name+hash+base64). Witness names must differ from each other and from
+// the log's: one holder never counts twice.
+func NewPolicy(logKey string, witnessKeys []string, quorum int) (Policy, error) {
+	v, err := note.NewVerifier(logKey)
+	if err != nil {
+		return Policy{}, fmt.Errorf("couldn't read the log key: %w", err)
+	}
+	p := Policy{Log: v, Quorum: quorum}
+	names, keys := map[string]bool{v.Name(): true}, map[string]bool{}
+	for i, k := range witnessKeys {
+		w, err := fnote.NewVerifierForCosignatureV1(k)
+		if err != nil {
+			return Policy{}, fmt.Errorf("couldn't read witness key %d: %w", i+1, err)
+		}
+		public := k[strings.LastIndexByte(k, '+')+1:]
+		if names[w.Name()] || keys[public] {
+			return Policy{}, fmt.Errorf("witness key %d: name or key is there twice", i+1)
+		}
+		names[w.Name()], keys[public] = true, true
+		p.Witnesses = append(p.Witnesses, w)
+	}
+	if quorum < 0 || quorum > len(witnessKeys) {
+		return Policy{}, fmt.Errorf("quorum %d of %d witnesses", quorum, len(witnessKeys))
+	}
+	return p, nil
+}
+
+// Cosignature is a witness's verified word that it saw the checkpoint extend what it saw before.
+type Cosignature struct {
+	Witness string
+	At      time.Time // by the witness's clock, whole seconds
+}
+
+// Head is a checkpoint with verified signatures.
+type Head struct {
+	Checkpoint
+	Signed       []byte // as received, with all signatures
+	Cosignatures []Cosignature
+
+	sigs []note.Signature // verified ones, the log's first
+}
+
+// Open verifies a signed checkpoint: the log's signature must be there, a known key's signature must verify, unknown
+// ones are ignored.
+func (p Policy) Open(signed []byte) (Head, error) {
+	if len(signed) > maxCheckpointBytes {
+		return Head{}, fmt.Errorf("checkpoint: %d bytes, limit %d", len(signed), maxCheckpointBytes)
+	}
+	n, err := note.Open(signed, note.VerifierList(append([]note.Verifier{p.Log}, p.Witnesses...)...))
+	if err != nil {
+		return Head{}, fmt.Errorf("couldn't verify the checkpoint: %w", err)
+	}
+	h := Head{Signed: signed}
+	if h.Checkpoint, err = ParseCheckpointText(n.Text); err != nil {
+		return Head{}, err
+	}
+	if h.Origin != p.Log.Name() {
+		return Head{}, fmt.Errorf("checkpoint of %q, want %q", h.Origin, p.Log.Name())
+	}
+	byLog := slices.IndexFunc(n.Sigs, func(s note.Signature) bool {
+		return s.Name == p.Log.Name() && s.Hash == p.Log.KeyHash()
+	})
+	if byLog < 0 {
+		return Head{}, errors.New("checkpoint isn't signed by the log")
+	}
+	h.sigs = []note.Signature{n.Sigs[byLog]}
+	for i, s := range n.Sigs {
+		if i == byLog {
+			continue
+		}
+		at, err := fnote.CoSigV1Timestamp(s)
+		if err != nil {
+			return Head{}, fmt.Errorf("cosignature of %s: %w", s.Name, err)
+		}
+		h.sigs = append(h.sigs, s)
+		h.Cosignatures = append(h.Cosignatures, Cosignature{Witness: s.Name, At: at})
+	}
+	return h, nil
+}
+
+// FreshAt is the newest time at which quorum witnesses had seen the checkpoint: the quorum-th newest cosignature.
+// Times after notAfter are a broken or lying clock's and don't count. False when fewer than quorum are left.
+func (h Head) FreshAt(quorum int, notAfter time.Time) (time.Time, bool) {
+	var times []time.Time
+	for _, c := range h.Cosignatures {
+		if !c.At.After(notAfter) {
+			times = append(times, c.At)
+		}
+	}
+	if quorum < 1 || len(times) < quorum {
+		return time.Time{}, false
+	}
+	slices.SortFunc(times, func(a, b time.Time) int { return b.Compare(a) })
+	return times[quorum-1], true
+}
+
+// sign gives the checkpoint with the log's signature only.
+func (c Checkpoint) sign(s note.Signer) ([]byte, error) {
+	return note.Sign(&note.Note{Text: c.Text()}, s)
+}

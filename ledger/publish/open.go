@@ -1,0 +1,281 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/bund-exchange/bund/ledger"
+)
+
+// Refusals to open. Each wraps the two figures that don't fit.
+var (
+	// ErrBehind: the ledger has fewer entries than were published. The ledger is an old backup.
+	ErrBehind = errors.New("the ledger is behind its published log")
+	// ErrDiffers: ledger, tiles, checkpoint or witnesses show different histories.
+	ErrDiffers = errors.New("the published log differs from the ledger")
+	// ErrUnwitnessed: witnesses are configured and none answers, so nobody can tell whether this ledger is an old backup.
+	ErrUnwitnessed = errors.New("no witness answers")
+	// ErrInUse: another process holds the folder.
+	ErrInUse = errors.New("the tlog's folder is in use")
+)
+
+// Opening is what was found when the log was opened. Main shows it.
+type Opening struct {
+	Height      uint64 // entries of the ledger
+	Published   uint64 // leaves found; the rest was republished
+	Highest     uint64 // largest size that a witness says it cosigned
+	Unreachable []string
+	Accepted    error // what AcceptLoss or AllowUnwitnessed overrode
+}
+
+// Open compares ledger, tiles, checkpoint and witnesses, refuses whatever doesn't fit, and republishes what the tlog
+// lacks. No entry may be accepted by the ledger before it returns: only the witnesses know of an old backup.
+func Open(ctx context.Context, cfg Config, src Source) (*Publisher, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	d := disk(cfg.Dir)
+	lock, err := d.lock()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrInUse, cfg.Dir, err)
+	}
+	p, err := open(ctx, cfg, src, d)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	p.lock = lock
+	return p, nil
+}
+
+func open(ctx context.Context, cfg Config, src Source, f files) (*Publisher, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	p := &Publisher{cfg: cfg, src: src, fs: f}
+	p.stopped, p.stop = context.WithCancel(context.Background())
+	keys := make([]string, len(cfg.Witnesses))
+	for i, w := range cfg.Witnesses {
+		keys[i] = w.Key
+	}
+	var err error
+	if p.policy, err = NewPolicy(cfg.LogKey, keys, cfg.Quorum); err != nil {
+		return nil, err
+	}
+	if v := p.policy.Log; v.Name() != cfg.Ledger || v.Name() != cfg.Signer.Name() || v.KeyHash() != cfg.Signer.KeyHash() {
+		return nil, errors.New("the log key isn't the signer's, or its name isn't the ledger's id")
+	}
+	for i, w := range cfg.Witnesses {
+		p.witnesses = append(p.witnesses, &witness{url: w.URL, v: p.policy.Witnesses[i], hc: cfg.HTTP})
+	}
+	if err := p.compare(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.askWitnesses(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.tree.sweep(p.opening.Published); err != nil {
+		return nil, fmt.Errorf("couldn't remove stale tiles: %w", err)
+	}
+	if h, ok := p.Head(); ok {
+		// First with the head that was signed before this process began: a conflict must not make us sign more of a
+		// false history. A witness that is ahead of this head, but not of the ledger, is asked again below.
+		signed, err := h.sign(cfg.Signer)
+		if err != nil {
+			return nil, fmt.Errorf("couldn't sign the checkpoint: %w", err)
+		}
+		if _, err := p.collectCosignatures(ctx, h.Checkpoint, signed, true); err != nil {
+			return nil, err
+		}
+		if err := p.refuseConflict(ErrWitnessConflict); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.step(ctx, true); err != nil {
+		return nil, fmt.Errorf("couldn't republish: %w", err)
+	}
+	if err := p.refuseConflict(ErrWitnessConflict, ErrWitnessAhead); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Publisher) refuseConflict(which ...error) error {
+	for _, w := range p.witnesses {
+		s := w.status()
+		for _, x := range which {
+			if errors.Is(s.Err, x) {
+				if err := p.override(p.cfg.AcceptLoss, fmt.Errorf("%w: witness %s: %w", ErrDiffers, s.Name, s.Err)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Opening tells what Open found.
+func (p *Publisher) Opening() Opening { return p.opening }
+
+// override lets the operator's explicit word stand against err.
+func (p *Publisher) override(allowed bool, err error) error {
+	if !allowed {
+		return err
+	}
+	p.opening.Accepted = errors.Join(p.opening.Accepted, err)
+	p.cfg.Log.Warn("opened against the evidence, at the operator's word", "err", err)
+	return nil
+}
+
+// compare checks checkpoint against tiles, and tiles against the ledger. The ledger's own opening has verified its
+// chain of hashes, and a leaf commits to its entry with the hash of the one before: so the last published leaf speaks
+// for all of them. CompareAll recomputes every leaf instead.
+func (p *Publisher) compare(ctx context.Context) error {
+	height, err := p.src.Height(ctx)
+	if err != nil {
+		return fmt.Errorf("couldn't read the ledger's height: %w", err)
+	}
+	p.opening.Height = height
+	signed, err := p.fs.Read(checkpointName)
+	if errors.Is(err, fs.ErrNotExist) {
+		p.tree = newTree(p.fs)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("couldn't read the checkpoint: %w", err)
+	}
+	h, err := p.policy.Open(signed)
+	if err != nil {
+		return fmt.Errorf("%w: own checkpoint in %s: %w", ErrDiffers, p.cfg.Dir, err)
+	}
+	p.opening.Published = h.Size
+	if p.tree, err = resumeTree(ctx, p.fs, h.Size); err != nil {
+		return fmt.Errorf("%w: tiles at size %d: %w", ErrDiffers, h.Size, err)
+	}
+	if got := p.tree.root(); got != h.Root {
+		return fmt.Errorf("%w: tiles give root %x at size %d, the checkpoint says %x", ErrDiffers, got, h.Size, h.Root)
+	}
+	if height < h.Size {
+		return fmt.Errorf("%w: %d entries, %d published", ErrBehind, height, h.Size)
+	}
+	p.head.Store(&h)
+	if h.Size == 0 {
+		return nil
+	}
+	if p.cfg.CompareAll {
+		if err := p.compareAll(ctx, h); err != nil {
+			return err
+		}
+	}
+	es, err := p.src.Entries(ctx, h.Size-1, 1)
+	if err != nil || len(es) != 1 || es[0].Position != h.Size-1 {
+		return fmt.Errorf("couldn't read entry %d: %w", h.Size-1, errors.Join(err, ctx.Err()))
+	}
+	encoded := es[0].Encode()
+	leaf, err := p.leaf(h.Size-1, h.Size)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDiffers, err)
+	}
+	if string(leaf) != string(ledger.Leaf(encoded, es[0])) {
+		return fmt.Errorf("%w: entry %d isn't the one published", ErrDiffers, h.Size-1)
+	}
+	// The bundle must be what the tiles have hashed.
+	tiles, err := resumeLeafHash(p.fs, h.Size)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDiffers, err)
+	}
+	if string(tiles) != string(LeafHash(leaf)) {
+		return fmt.Errorf("%w: leaf %d isn't the one in the tiles", ErrDiffers, h.Size-1)
+	}
+	p.prev = ledger.Hash(encoded)
+	return nil
+}
+
+func (p *Publisher) compareAll(ctx context.Context, h Head) error {
+	r := Factory.NewEmptyRange(0)
+	for r.End() < h.Size {
+		es, err := p.src.Entries(ctx, r.End(), int(min(pageEntries, h.Size-r.End())))
+		if err != nil || len(es) == 0 {
+			return fmt.Errorf("couldn't read entries from %d: %w", r.End(), errors.Join(err, ctx.Err()))
+		}
+		for _, e := range es {
+			if err := r.Append(LeafHash(ledger.Leaf(e.Encode(), e)), nil); err != nil {
+				return err
+			}
+		}
+	}
+	if root, err := r.GetRootHash(nil); err != nil || [32]byte(root) != h.Root {
+		return fmt.Errorf("%w: entries give root %x at size %d, the checkpoint says %x", ErrDiffers, root, h.Size, h.Root)
+	}
+	return nil
+}
+
+// leaf reads one leaf of the published tree of a size.
+func (p *Publisher) leaf(index, size uint64) ([]byte, error) {
+	n := index / 256
+	w := uint8(0)
+	if n == size/256 {
+		w = uint8(size % 256)
+	}
+	leaves, err := readBundle(p.fs, n, w)
+	if err != nil {
+		return nil, err
+	}
+	return leaves[index%256], nil
+}
+
+// resumeLeafHash is the hash that the tiles have for the last leaf of a size.
+func resumeLeafHash(f files, size uint64) ([]byte, error) {
+	n := (size - 1) / 256
+	w := uint8(0)
+	if n == size/256 {
+		w = uint8(size % 256)
+	}
+	b, err := readTile(f, 0, n, w)
+	if err != nil {
+		return nil, err
+	}
+	i := (size - 1) % 256
+	return b[hashBytes*i : hashBytes*(i+1)], nil
+}
+
+// askWitnesses learns the largest size that each witness has cosigned, before anything new is signed.
+func (p *Publisher) askWitnesses(ctx context.Context) error {
+	if len(p.witnesses) == 0 {
+		return nil
+	}
+	empty, err := Checkpoint{Origin: p.cfg.Ledger, Root: [32]byte(hasher.EmptyRoot())}.sign(p.cfg.Signer)
+	if err != nil {
+		return fmt.Errorf("couldn't sign the empty checkpoint: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.WitnessTimeout)
+	defer cancel()
+	sizes, errs := make([]uint64, len(p.witnesses)), make([]error, len(p.witnesses))
+	var wg sync.WaitGroup
+	for i, w := range p.witnesses {
+		wg.Go(func() { sizes[i], errs[i] = w.highest(ctx, empty) })
+	}
+	wg.Wait()
+	var failures []error
+	for i, w := range p.witnesses {
+		if errs[i] != nil {
+			failures = append(failures, fmt.Errorf("witness %s: %w", w.v.Name(), errs[i]))
+			p.opening.Unreachable = append(p.opening.Unreachable, w.v.Name())
+			p.cfg.Log.Warn("witness can't say whether this ledger is an old backup", "witness", w.v.Name(), "err", errs[i])
+			continue
+		}
+		p.opening.Highest = max(p.opening.Highest, sizes[i])
+		if sizes[i] > p.opening.Height {
+			err := fmt.Errorf("%w: witness %s has cosigned %d entries, the ledger has %d", ErrWitnessAhead, w.v.Name(), sizes[i], p.opening.Height)
+			if err := p.override(p.cfg.AcceptLoss, err); err != nil {
+				return err
+			}
+		}
+	}
+	if len(failures) == len(p.witnesses) {
+		return p.override(p.cfg.AllowUnwitnessed, fmt.Errorf("%w: %w", ErrUnwitnessed, errors.Join(failures...)))
+	}
+	return nil
+}

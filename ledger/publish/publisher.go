@@ -1,0 +1,432 @@
+// Package publish is the public face of a ledger: a transparency log after C2SP tlog-tiles whose leaves are
+// ledger.Leaf, checkpoints signed by the log and cosigned by witnesses, and proofs.
+//
+//	ledger ──Source──▶ tree ──▶ tiles, bundles ──sync──▶ sign ──▶ witnesses ──▶ checkpoint file
+//
+// The tlog may lag the ledger; it never leads and never differs. A crash at any point costs only the work since the
+// last checkpoint, which is done again byte for byte. Losing the whole folder costs a republication.
+//
+// The same package has the strict readers of what it publishes (checkpoints, bundles, proofs, pages of entries), so
+// that both sides of each format stand together.
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	fnote "github.com/transparency-dev/formats/note"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/bund-exchange/bund/ledger"
+)
+
+// Config of a Publisher. Dir, Ledger, Signer and LogKey are required.
+type Config struct {
+	Dir    string      // folder of the tlog; created when absent
+	Ledger string      // id of the ledger: origin of checkpoints and name of the log key
+	Signer note.Signer // ed25519
+	LogKey string      // public key of Signer, textual form
+
+	Witnesses []Witness
+	Quorum    int // witnesses that followers want; decides only what is logged and shown
+
+	CheckpointEvery time.Duration // at least this long between checkpoints that grow; 1 s when zero
+	RecosignEvery   time.Duration // a log at rest is cosigned again this often; 20 s when zero. At most a third of the smallest maxStaleSec
+	WitnessTimeout  time.Duration // longest wait for the witnesses in one round; 3 s when zero
+
+	AcceptLoss       bool // open although a witness has cosigned more, or another history. The operator's explicit word
+	AllowUnwitnessed bool // open although no witness answers. The operator's explicit word
+	CompareAll       bool // on opening compare every leaf with the ledger's entries, not only the last one
+
+	HTTP *http.Client // to the witnesses; a client of its own when nil
+	Now  func() time.Time
+	Log  *slog.Logger
+}
+
+// Witness is where a witness is asked for cosignatures.
+type Witness struct {
+	URL string // submission prefix, without a slash at the end
+	Key string // cosignature/v1 or ed25519 key in textual form
+}
+
+// Publisher keeps a tlog up with a Source. One per folder. Safe for concurrent use.
+type Publisher struct {
+	cfg       Config
+	src       Source
+	fs        files
+	lock      *os.File
+	policy    Policy
+	witnesses []*witness
+	opening   Opening
+
+	mu        sync.Mutex // one step at a time: tiles, checkpoint, witnesses
+	tree      *tree
+	prev      [32]byte // chain hash of the last published entry
+	broken    error    // first failed write; the tree is ahead of its files, so no step runs any more
+	lastRound time.Time
+
+	head  atomic.Pointer[Head] // published, durable; nil before the first checkpoint
+	grown bell                 // the ledger grew
+
+	roundMu sync.Mutex
+	round   *round // next synchronous round, not yet begun
+	wg      sync.WaitGroup
+	stop    context.CancelFunc
+	stopped context.Context
+}
+
+// Status is how publication stands.
+type Status struct {
+	Size      uint64 // leaves in the published checkpoint
+	Height    uint64 // entries in the ledger
+	Fresh     time.Time
+	Witnesses []WitnessStatus
+	Broken    error // publication stopped for good
+}
+
+// WitnessStatus is how one witness stands.
+type WitnessStatus struct {
+	Name string
+	At   time.Time // of its last cosignature
+	Err  error     // of the last attempt
+}
+
+const (
+	pageEntries = 1024
+	stepEntries = 16 * pageEntries // a growing ledger gets a checkpoint at least this often
+)
+
+func (c *Config) fill() error {
+	if c.Dir == "" || c.Ledger == "" || c.Signer == nil {
+		return errors.New("publish: Dir, Ledger and Signer are required")
+	}
+	if c.CheckpointEvery == 0 {
+		c.CheckpointEvery = time.Second
+	}
+	if c.RecosignEvery == 0 {
+		c.RecosignEvery = 20 * time.Second
+	}
+	if c.WitnessTimeout == 0 {
+		c.WitnessTimeout = 3 * time.Second
+	}
+	if c.HTTP == nil {
+		c.HTTP = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2, IdleConnTimeout: 5 * time.Minute}}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return nil
+}
+
+// Wake says that the ledger has grown. It never blocks.
+func (p *Publisher) Wake() { p.grown.ring() }
+
+// Head is the published checkpoint; false before the first.
+func (p *Publisher) Head() (Head, bool) {
+	if h := p.head.Load(); h != nil {
+		return *h, true
+	}
+	return Head{}, false
+}
+
+// Status reads no disk. Height is 0 with an error of the source.
+func (p *Publisher) Status(ctx context.Context) Status {
+	var s Status
+	if h, ok := p.Head(); ok {
+		s.Size = h.Size
+		s.Fresh, _ = h.FreshAt(p.cfg.Quorum, p.cfg.Now().Add(time.Minute))
+	}
+	s.Height, _ = p.src.Height(ctx)
+	for _, w := range p.witnesses {
+		s.Witnesses = append(s.Witnesses, w.status())
+	}
+	p.mu.Lock()
+	s.Broken = p.broken
+	p.mu.Unlock()
+	return s
+}
+
+// RunOnce publishes what the ledger has, or, when it has nothing new and the last round is RecosignEvery ago, gets the
+// head cosigned again. An error of the source or of building leaves is retryable. A failed write is not: every later
+// call repeats it, and the process must start again.
+func (p *Publisher) RunOnce(ctx context.Context) error { return p.step(ctx, false) }
+
+func (p *Publisher) step(ctx context.Context, now bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken != nil {
+		return p.broken
+	}
+	for {
+		more, err := p.grow(ctx)
+		if err != nil {
+			return err
+		}
+		h, have := p.Head()
+		switch {
+		case p.tree.size > h.Size || !have && p.tree.size > 0:
+			if err := p.keep(func() error { return p.tree.flush() }); err != nil {
+				return err
+			}
+			if err := p.publish(ctx, now); err != nil {
+				return err
+			}
+			if err := p.keep(func() error { return p.tree.collect(h.Size, p.tree.size) }); err != nil {
+				return err
+			}
+		case have && (now || p.cfg.Now().Sub(p.lastRound) >= p.cfg.RecosignEvery):
+			return p.publish(ctx, now)
+		}
+		if !more {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// keep makes a failure of the folder final.
+func (p *Publisher) keep(write func() error) error {
+	if err := write(); err != nil {
+		p.broken = fmt.Errorf("publication stopped: %w", err)
+		return p.broken
+	}
+	return nil
+}
+
+// grow adds entries of the source to the tree, at most stepEntries; more says that the source has yet others.
+func (p *Publisher) grow(ctx context.Context) (more bool, err error) {
+	height, err := p.src.Height(ctx)
+	if err != nil {
+		return false, fmt.Errorf("couldn't read the ledger's height: %w", err)
+	}
+	to := min(height, p.tree.size+stepEntries)
+	for p.tree.size < to {
+		es, err := p.src.Entries(ctx, p.tree.size, int(min(pageEntries, to-p.tree.size)))
+		if err != nil {
+			return false, fmt.Errorf("couldn't read entries from %d: %w", p.tree.size, err)
+		}
+		if len(es) == 0 {
+			return false, fmt.Errorf("the ledger gave no entry at %d of %d", p.tree.size, height)
+		}
+		for _, e := range es {
+			if e.Position != p.tree.size {
+				return false, fmt.Errorf("the ledger gave entry %d, want %d", e.Position, p.tree.size)
+			}
+			if e.Prev != p.prev {
+				return false, fmt.Errorf("%w: entry %d doesn't follow the published one before it", ErrDiffers, e.Position)
+			}
+			encoded := e.Encode()
+			if err := p.keep(func() error { return p.tree.add(ledger.Leaf(encoded, e)) }); err != nil {
+				return false, err
+			}
+			p.prev = ledger.Hash(encoded)
+		}
+	}
+	return p.tree.size < height, nil
+}
+
+// publish signs the tree's head, asks the witnesses and replaces the checkpoint file. The tree is flushed.
+func (p *Publisher) publish(ctx context.Context, all bool) error {
+	c := Checkpoint{Origin: p.cfg.Ledger, Size: p.tree.size, Root: p.tree.root()}
+	signed, err := c.sign(p.cfg.Signer)
+	if err != nil {
+		return fmt.Errorf("couldn't sign the checkpoint: %w", err)
+	}
+	signed, err = p.collectCosignatures(ctx, c, signed, all)
+	if err != nil {
+		return err
+	}
+	return p.install(signed)
+}
+
+const (
+	checkpointName = "checkpoint"
+	checkpointTemp = "checkpoint.new"
+)
+
+// install makes a signed checkpoint the published one, atomically and durably.
+func (p *Publisher) install(signed []byte) error {
+	h, err := p.policy.Open(signed)
+	if err != nil {
+		return fmt.Errorf("couldn't verify the own checkpoint: %w", err)
+	}
+	err = p.keep(func() error {
+		if err := p.fs.Write(checkpointTemp, signed); err != nil {
+			return err
+		}
+		if err := p.fs.Sync(checkpointTemp); err != nil {
+			return err
+		}
+		if err := p.fs.Rename(checkpointTemp, checkpointName); err != nil {
+			return err
+		}
+		return p.fs.SyncDir(".")
+	})
+	if err == nil {
+		p.head.Store(&h)
+	}
+	return err
+}
+
+// collectCosignatures runs one round: all witnesses at once, those that did not answer lately only if all is set. Of a
+// witness that fails, the cosignature on an unchanged head is kept.
+func (p *Publisher) collectCosignatures(ctx context.Context, c Checkpoint, signed []byte, all bool) ([]byte, error) {
+	now := p.cfg.Now()
+	p.lastRound = now
+	sigs := make([]*note.Signature, len(p.witnesses))
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.WitnessTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i, w := range p.witnesses {
+		if !all && !w.due(now) {
+			continue
+		}
+		wg.Go(func() {
+			s, err := w.cosign(ctx, c, signed, func(old uint64) ([][]byte, error) { return consistency(ctx, p.fs, old, c.Size) })
+			var at time.Time
+			if err == nil {
+				sigs[i] = &s
+				at, err = fnote.CoSigV1Timestamp(s)
+			}
+			w.done(now, at, err)
+			if err != nil {
+				p.cfg.Log.WarnContext(ctx, "witness did not cosign", "witness", w.v.Name(), "size", c.Size, "err", err)
+			}
+		})
+	}
+	wg.Wait()
+	n, err := note.Open(signed, note.VerifierList(p.policy.Log))
+	if err != nil {
+		return nil, fmt.Errorf("couldn't verify the own signature: %w", err)
+	}
+	old, _ := p.Head()
+	for i, w := range p.witnesses {
+		if sigs[i] == nil && old.Checkpoint == c {
+			for _, s := range old.sigs {
+				if s.Name == w.v.Name() && s.Hash == w.v.KeyHash() {
+					sigs[i] = &s
+				}
+			}
+		}
+		if sigs[i] != nil {
+			n.Sigs = append(n.Sigs, *sigs[i])
+		}
+	}
+	return note.Sign(n)
+}
+
+// Run publishes until ctx ends. It wakes by Wake, by a poll of CheckpointEvery for a source that doesn't call it, and
+// for the next cosignatures. It returns only ctx's end or a failure that needs a restart.
+func (p *Publisher) Run(ctx context.Context) error {
+	for {
+		woken := p.grown.next()
+		err := p.RunOnce(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case p.isBroken() || errors.Is(err, ErrDiffers):
+			return err
+		case err != nil:
+			p.cfg.Log.ErrorContext(ctx, "couldn't publish", "err", err)
+		}
+		// The pause lets a busy ledger fill a checkpoint; a quiet one is published at once after it.
+		if err := pause(ctx, p.cfg.CheckpointEvery, nil); err != nil {
+			return err
+		}
+		wait := min(p.cfg.RecosignEvery, 10*p.cfg.CheckpointEvery)
+		if h, _ := p.Head(); h.Size == 0 {
+			wait = p.cfg.CheckpointEvery
+		}
+		if err := pause(ctx, wait, woken); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *Publisher) isBroken() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.broken != nil
+}
+
+func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+	case <-wake:
+	}
+	return nil
+}
+
+type round struct {
+	done chan struct{}
+	head Head
+	err  error
+}
+
+// Cosign publishes everything that the ledger has and gets it cosigned in a round that begins after the call. Callers
+// that come while a round runs share the next one, so that any number of them cost two rounds at a time.
+func (p *Publisher) Cosign(ctx context.Context) (Head, error) {
+	p.roundMu.Lock()
+	if p.stopped.Err() != nil {
+		p.roundMu.Unlock()
+		return Head{}, errors.New("publication is closed")
+	}
+	r := p.round
+	if r == nil {
+		r = &round{done: make(chan struct{})}
+		p.round = r
+		p.wg.Go(func() { p.runRound(r) })
+	}
+	p.roundMu.Unlock()
+	select {
+	case <-ctx.Done():
+		return Head{}, ctx.Err()
+	case <-r.done:
+		return r.head, r.err
+	}
+}
+
+func (p *Publisher) runRound(r *round) {
+	defer close(r.done)
+	p.mu.Lock() // wait for the step in progress, then take the round off, so that later callers get the next
+	p.roundMu.Lock()
+	p.round = nil
+	p.roundMu.Unlock()
+	p.mu.Unlock()
+	if r.err = p.step(p.stopped, true); r.err != nil {
+		return
+	}
+	h, ok := p.Head()
+	if !ok {
+		r.err = errors.New("nothing is published yet")
+	}
+	r.head = h
+}
+
+// Close waits for rounds in progress and gives the folder free. Run must have ended.
+func (p *Publisher) Close() error {
+	p.roundMu.Lock()
+	p.stop()
+	p.roundMu.Unlock()
+	p.wg.Wait()
+	if p.lock == nil {
+		return nil
+	}
+	return p.lock.Close()
+}
