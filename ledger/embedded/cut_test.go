@@ -48,9 +48,9 @@ func testConfig(dir string) Config {
 	}
 }
 
-func cuts(t *testing.T, m mutation) *ledgertest.Cuts {
+func cuts(tempDir func() string, commands int, m mutation) *ledgertest.Cuts {
 	return &ledgertest.Cuts{
-		LedgerID: testLedger, TempDir: t.TempDir, Batches: ledgertest.Workload(*cutCommands, 1, testTime),
+		LedgerID: testLedger, TempDir: tempDir, Batches: ledgertest.Workload(commands, 1, testTime),
 		Open: func(fs *ledgertest.FaultFS, dir string) (*ledgertest.Subject, error) {
 			cfg := testConfig(dir)
 			cfg.Files, cfg.mutation = faulty{fs}, m
@@ -103,22 +103,22 @@ func plans(ops int) (all []ledgertest.Plan) {
 	return all
 }
 
-func TestEveryCut(t *testing.T) {
-	c := cuts(t, mutation{})
-	want, ops, err := c.Undisturbed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	todo := plans(ops)
+// tryAll runs the plans on two cores and gives what broke.
+func tryAll(c *ledgertest.Cuts, todo []ledgertest.Plan, want ledgertest.End) (broken []error) {
+	var mu sync.Mutex
 	var wg sync.WaitGroup
 	next := make(chan ledgertest.Plan)
 	for range 2 {
 		wg.Go(func() {
 			for p := range next {
-				if got, err := c.Try(p); err != nil {
-					t.Errorf("%v: %v", p, err)
-				} else if got != want {
-					t.Errorf("%v: ended at %d, undisturbed at %d, or with another state", p, got.Height, want.Height)
+				got, err := c.Try(p)
+				if err == nil && got != want {
+					err = fmt.Errorf("ended at %d, undisturbed at %d, or with another state", got.Height, want.Height)
+				}
+				if err != nil {
+					mu.Lock()
+					broken = append(broken, fmt.Errorf("%v: %w", p, err))
+					mu.Unlock()
 				}
 			}
 		})
@@ -128,6 +128,19 @@ func TestEveryCut(t *testing.T) {
 	}
 	close(next)
 	wg.Wait()
+	return broken
+}
+
+func TestEveryCut(t *testing.T) {
+	c := cuts(t.TempDir, *cutCommands, mutation{})
+	want, ops, err := c.Undisturbed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	todo := plans(ops)
+	for _, err := range tryAll(c, todo, want) {
+		t.Error(err)
+	}
 	t.Logf("%d entries, %d file operations, %d trials", want.Height, ops, len(todo))
 }
 
@@ -148,7 +161,7 @@ func TestCutsHaveTeeth(t *testing.T) {
 		{"syncs lie", mutation{}, true},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			c := cuts(t, x.m)
+			c := cuts(t.TempDir, *cutCommands, x.m)
 			want, ops, err := c.Undisturbed()
 			if err != nil {
 				t.Logf("seen without a cut: %v", err)

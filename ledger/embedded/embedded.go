@@ -40,8 +40,8 @@ type Config struct {
 	Now          func() time.Time // optional, time.Now
 	Log          *slog.Logger     // optional
 	SegmentBytes int64            // a segment is full from here on; 64 MiB
-	FlushKeys    int              // changed keys after which the state store is flushed; 20,000
-	FlushEvery   time.Duration    // at the latest; 500 ms
+	FlushKeys    int              // changed keys after which the state store is flushed; 100,000
+	FlushEvery   time.Duration    // at the latest; 2 s
 
 	Rules Rules // optional, the rule book; tests of the ledger itself use smaller ones
 	Files FS    // optional, the folder log/; tests inject faults
@@ -84,6 +84,7 @@ type Ledger struct {
 	wal   *wal
 	store *store
 	queue chan *unit
+	ready chan []*unit // decoded, on its way to the sequencer
 
 	closing  chan struct{} // closed by Close
 	done     chan struct{} // the sequencer has ended and everybody is answered
@@ -112,13 +113,14 @@ func Open(cfg Config) (*Ledger, error) {
 		return nil, errors.New("couldn't open the ledger: it needs an id and a key")
 	}
 	l := &Ledger{
-		cfg: cfg, queue: make(chan *unit, maxQueue), closing: make(chan struct{}), done: make(chan struct{}),
+		cfg: cfg, queue: make(chan *unit, maxQueue), ready: make(chan []*unit), closing: make(chan struct{}), done: make(chan struct{}),
 		kick: make(chan struct{}, 1), grew: make(chan struct{}), cache: newCache(cacheKeys),
 	}
 	if err := l.open(); err != nil {
 		l.release()
 		return nil, fmt.Errorf("couldn't open the ledger in %s: %w", cfg.Dir, err)
 	}
+	go l.gather()
 	go l.sequence()
 	l.flushing.Add(1)
 	go l.follow()
@@ -136,10 +138,10 @@ func (c Config) withDefaults() Config {
 		c.SegmentBytes = 64 << 20
 	}
 	if c.FlushKeys == 0 {
-		c.FlushKeys = 20_000
+		c.FlushKeys = 100_000
 	}
 	if c.FlushEvery == 0 {
-		c.FlushEvery = 500 * time.Millisecond
+		c.FlushEvery = 2 * time.Second
 	}
 	if c.Rules.Decode == nil {
 		c.Rules = Rules{Decode: contracts.Decode, Apply: contracts.Apply}

@@ -15,41 +15,78 @@ import (
 	"github.com/bund-exchange/bund/ledger"
 )
 
-// sequence is the one writer. It takes what has gathered in the queue while the last batch was made durable, without a
-// timer: a lone caller waits for nobody, many callers share one sync.
-func (l *Ledger) sequence() {
-	defer func() {
-		l.answers.Wait()
-		close(l.done)
-	}()
+// gather takes what is in the queue, decodes it and verifies its signatures on all cores, and hands it to the sequencer
+// when that is free; until then it goes on gathering. There is no timer: a lone caller waits for nobody, and many
+// callers share one sync. Signatures are most of the work; here it overlaps with the rules and the sync of the batch
+// before.
+func (l *Ledger) gather() {
+	defer close(l.ready)
 	for {
 		var units []*unit
 		select {
 		case u := <-l.queue:
-			units = l.drain(u)
+			units = l.drain(u, maxBatch)
 		case <-l.closing:
 			select {
 			case u := <-l.queue:
-				units = l.drain(u)
+				units = l.drain(u, maxBatch)
 			default:
 				return
 			}
 		}
-		l.process(units)
+		for handed := false; !handed; {
+			more := l.queue
+			n := calls(units)
+			if n >= maxBatch {
+				more = nil
+			}
+			select {
+			case l.ready <- units:
+				handed = true
+			case u := <-more:
+				units = append(units, l.drain(u, maxBatch-n)...)
+			}
+		}
 	}
 }
 
-func (l *Ledger) drain(u *unit) []*unit {
+// drain takes u and what else is in the queue, up to about limit commands, and decodes it.
+func (l *Ledger) drain(u *unit, limit int) []*unit {
 	units, n := []*unit{u}, len(u.calls)
-	for n < maxBatch {
+	for more := true; more && n < limit; {
 		select {
 		case u := <-l.queue:
 			units, n = append(units, u), n+len(u.calls)
 		default:
-			return units
+			more = false
 		}
 	}
+	cs := make([]*call, 0, n)
+	for _, u := range units {
+		cs = append(cs, u.calls...)
+	}
+	inParallel(len(cs), func(i int) {
+		if c := cs[i]; c.ask == "" {
+			c.cmd, c.err = l.decode(c.sub)
+		}
+	})
 	return units
+}
+
+func calls(units []*unit) (n int) {
+	for _, u := range units {
+		n += len(u.calls)
+	}
+	return n
+}
+
+// sequence is the one writer.
+func (l *Ledger) sequence() {
+	for units := range l.ready {
+		l.process(units)
+	}
+	l.answers.Wait()
+	close(l.done)
 }
 
 // batch is what one append makes durable.
@@ -67,15 +104,10 @@ func (l *Ledger) process(units []*unit) {
 	for _, u := range units {
 		b.calls = append(b.calls, u.calls...)
 	}
-	if err := l.ready(); err != nil {
+	if err := l.mayWrite(); err != nil {
 		l.fail(b, err)
 		return
 	}
-	inParallel(len(b.calls), func(i int) {
-		if c := b.calls[i]; c.ask == "" {
-			c.cmd, c.err = l.decode(c.sub)
-		}
-	})
 	err := l.store.apply(b.changes, l.cache, func(v *view) error {
 		wall := contracts.Millis(l.cfg.Now().UnixMilli())
 		for _, c := range b.calls {
@@ -96,8 +128,8 @@ func (l *Ledger) process(units []*unit) {
 	l.answer(b)
 }
 
-// ready reports a writer that must not take more.
-func (l *Ledger) ready() error {
+// mayWrite reports a writer that must not take more.
+func (l *Ledger) mayWrite() error {
 	if err := l.stop(nil); err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 //	<id> transfer <from> <to> <amount>
 //	<id> register <object>
 //	<id> remove <object>
+//	<id> put <key> <value>
 //	<id> seal <value>
 //	<id> panic
 //
@@ -140,6 +141,8 @@ func (r *result) decide(c *contracts.Command, args []string) error {
 			return no("object.unknown")
 		}
 		r.writes[k] = nil
+	case "put 2":
+		r.writes["value/"+args[0]] = []byte(args[1])
 	case "seal 1":
 		o := contracts.Opening{Salt: sha256.Sum256([]byte(c.ID)), Value: []byte(args[0])}
 		r.openings = append(r.openings, contracts.KeptOpening{Tag: "seal", Commitment: o.Commitment("seal"), Opening: o})
