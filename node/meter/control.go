@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 
 	"github.com/bund-exchange/bund/contracts"
 )
@@ -33,15 +32,10 @@ func (l *Log) control(ctx context.Context, j *job) (Leaf, error) {
 
 // NextEpoch begins a new log from the last acknowledgement, after a broken chain. Leaves past it were never
 // acknowledged and are not billed; they stay on disk for the dispute. It is asked with the epoch to be in, so that
-// asking twice does no harm; terms may have another price and other keys.
-func (l *Log) NextEpoch(ctx context.Context, epoch int64, t Terms) error {
-	if err := t.Check(); err != nil {
-		return fmt.Errorf("couldn't begin epoch: terms: %w", err)
-	}
-	if t.Agreement.Bytes() != l.agreement {
-		return errors.New("couldn't begin epoch: terms of another agreement")
-	}
-	return l.p.run(ctx, &job{log: l, kind: jobEpoch, ref: epoch, terms: &t, done: make(chan struct{})})
+// asking twice does no harm. Totals go on from the acknowledged ones. A CLOSE that was not acknowledged is gone too
+// and is asked for again; receipt keys may have changed.
+func (l *Log) NextEpoch(ctx context.Context, epoch int64) error {
+	return l.p.run(ctx, &job{log: l, kind: jobEpoch, ref: epoch, done: make(chan struct{})})
 }
 
 // bareID is the request id of a leaf that no request caused.
@@ -63,6 +57,10 @@ func (l *Log) stageVoid(j *job) error {
 	if target == nil || target.Op != OpCall || l.marks.voided(j.ref) {
 		return l.refuse(NotVoidable, "want a CALL leaf that wasn't taken back")
 	}
+	billed, err := l.billedBy(target)
+	if err != nil {
+		return err
+	}
 	var moved []int64
 	for _, c := range l.marks.closes {
 		if c.seq > j.ref {
@@ -70,11 +68,11 @@ func (l *Log) stageVoid(j *job) error {
 		}
 	}
 	now := contracts.Millis(l.p.cfg.Now().UnixMilli())
-	if err := l.stageLeaf(j, &Leaf{Op: OpVoid, Ref: j.ref, Units: -target.Units, Request: bareID(now)}); err != nil {
+	if err := l.stageLeaf(j, &Leaf{Op: OpVoid, Ref: j.ref, Units: -billed.Units, Totals: minus(l.sum, billed), Request: bareID(now)}); err != nil {
 		return err
 	}
 	for _, ref := range moved {
-		if err := l.stageLeaf(&job{}, &Leaf{Op: OpClose, Ref: ref, Request: bareID(now)}); err != nil {
+		if err := l.stageLeaf(&job{}, &Leaf{Op: OpClose, Ref: ref, Totals: l.sum, Request: bareID(now)}); err != nil {
 			return err
 		}
 	}
@@ -82,12 +80,11 @@ func (l *Log) stageVoid(j *job) error {
 }
 
 func (l *Log) stageClose(j *job) error {
-	last := int64(0)
+	last := l.state.lastClose
 	for _, p := range l.state.periods {
 		if p.close == j.ref {
 			return l.writtenBefore(j, p.ack.Size-1)
 		}
-		last = max(last, p.close)
 	}
 	for _, c := range l.marks.closes {
 		if c.ref == j.ref {
@@ -98,7 +95,31 @@ func (l *Log) stageClose(j *job) error {
 	if j.ref < last {
 		return l.refuse(CloseOutOfOrder, "a period at position %d is closed", last)
 	}
-	return l.stageLeaf(j, &Leaf{Op: OpClose, Ref: j.ref, Request: bareID(contracts.Millis(l.p.cfg.Now().UnixMilli()))})
+	next, err := l.schedule.at(j.ref)
+	if err != nil {
+		return err
+	}
+	now := contracts.Millis(l.p.cfg.Now().UnixMilli())
+	if err := l.stageLeaf(j, &Leaf{Op: OpClose, Ref: j.ref, Totals: l.sum, Request: bareID(now)}); err != nil {
+		return err
+	}
+	// No call is written at the new price before the CLOSE is acknowledged: a VOID may still move it.
+	l.barred = l.barred || !next.samePrice(&l.rules)
+	l.rules, l.draft.amended = next, true
+	return nil
+}
+
+// billedBy is what one leaf of this epoch added to the totals.
+func (l *Log) billedBy(leaf *Leaf) (contracts.Totals, error) {
+	before := l.state.base
+	if leaf.Seq > 0 {
+		prev, err := l.staged(leaf.Seq - 1)
+		if err != nil {
+			return before, err
+		}
+		before = prev.Totals
+	}
+	return minus(leaf.Totals, before), nil
 }
 
 func (l *Log) writtenBefore(j *job, seq int64) error {
@@ -139,18 +160,23 @@ func (l *Log) stageEpoch(j *job) error {
 	case j.ref != l.state.epoch+1:
 		return l.refuse(EpochMismatch, "epochs follow one another")
 	}
-	next := &logState{agreement: l.agreement, epoch: j.ref, rng: ranges.NewEmptyRange(0), epochs: append([]Signed(nil), l.state.epochs...)}
+	rules, err := l.schedule.at(l.state.lastClose)
+	if err != nil {
+		return err
+	}
+	next := &logState{agreement: l.agreement, epoch: j.ref, base: l.state.ackedTotals(), lastClose: l.state.lastClose,
+		rng: ranges.NewEmptyRange(0), epochs: append([]Signed(nil), l.state.epochs...)}
 	if l.state.ack != nil {
 		next.epochs = append(next.epochs, *l.state.ack)
 	}
-	l.stageState(next, *j.terms)
+	l.rules = rules
+	l.stageState(next)
 	return nil
 }
 
 // stageState begins an epoch with nothing in it.
-func (l *Log) stageState(next *logState, t Terms) {
+func (l *Log) stageState(next *logState) {
 	l.p.store.frame.state(next)
 	l.draft.state = next
-	l.rules = t
-	l.rng, l.next, l.acked, l.sum, l.marks = ranges.NewEmptyRange(0), 0, 0, contracts.Totals{}, marks{}
+	l.rng, l.next, l.acked, l.sum, l.marks, l.barred = ranges.NewEmptyRange(0), 0, 0, next.base, marks{}, false
 }

@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 
 	"github.com/transparency-dev/merkle/compact"
+
+	"github.com/bund-exchange/bund/contracts"
 )
 
 // A frame is what one group commit writes: magic, batch number, length, CRC-32C of all of it, and records. A frame is
@@ -154,10 +156,12 @@ func readAckRecord(b []byte) (*ackRecord, error) {
 type logState struct {
 	agreement [16]byte
 	epoch     int64
-	ack       *Signed        // last of this epoch, or nil
-	rng       *compact.Range // at the acknowledged size
-	periods   []period       // the last maxPeriods acknowledged CLOSEs of this epoch
-	epochs    []Signed       // the last acknowledgement of each earlier epoch that had one
+	base      contracts.Totals // with which the epoch began: those last acknowledged before it
+	lastClose int64            // ledger position of the last acknowledged CLOSE, of any epoch
+	ack       *Signed          // last of this epoch, or nil
+	rng       *compact.Range   // at the acknowledged size
+	periods   []period         // the last maxPeriods acknowledged CLOSEs of this epoch
+	epochs    []Signed         // the last acknowledgement of each earlier epoch that had one
 }
 
 type period struct {
@@ -170,7 +174,7 @@ const maxPeriods = 32
 
 func (s *logState) append(b []byte) []byte {
 	b = append(b, s.agreement[:]...)
-	b = be(b, s.epoch)
+	b = be(b, s.epoch, s.base.Calls, s.base.Units, int64(s.base.Micro), s.lastClose)
 	if s.ack == nil {
 		b = append(b, 0)
 	} else {
@@ -188,13 +192,15 @@ func (s *logState) append(b []byte) []byte {
 
 func readLogState(b []byte) (*logState, error) {
 	short := errors.New("couldn't read log state: too short")
-	if len(b) < 16+8+1 {
+	if len(b) < 16+5*8+1 {
 		return nil, short
 	}
 	s := &logState{}
 	c := cursor(b)
 	c.bytes(s.agreement[:])
 	s.epoch = c.int()
+	s.base = contracts.Totals{Calls: c.int(), Units: c.int(), Micro: contracts.MicroYuan(c.int())}
+	s.lastClose = c.int()
 	signed := func() (a Signed, err error) {
 		if len(c) < SignedSize {
 			return a, short
@@ -219,7 +225,7 @@ func readLogState(b []byte) (*logState, error) {
 		return nil, short
 	}
 	periods, epochs := c.int(), c.int()
-	if s.epoch < 1 || periods < 0 || periods > maxPeriods || epochs < 0 || epochs >= s.epoch {
+	if s.epoch < 1 || s.base.Check() != nil || s.lastClose < 0 || periods < 0 || periods > maxPeriods || epochs < 0 || epochs >= s.epoch {
 		return nil, fmt.Errorf("couldn't read log state: epoch %d, %d periods, %d earlier epochs", s.epoch, periods, epochs)
 	}
 	for range periods {
@@ -249,11 +255,20 @@ func readLogState(b []byte) (*logState, error) {
 func (s *logState) acknowledge(a *ackRecord) {
 	s.ack, s.rng = &a.ack, a.rng
 	if a.close != 0 {
+		s.lastClose = a.close
 		s.periods = append(s.periods, period{a.close, a.ack})
 		if n := len(s.periods) - maxPeriods; n > 0 {
 			s.periods = append([]period(nil), s.periods[n:]...)
 		}
 	}
+}
+
+// ackedTotals are those that both sides have signed.
+func (s *logState) ackedTotals() contracts.Totals {
+	if s.ack != nil {
+		return s.ack.Totals
+	}
+	return s.base
 }
 
 // ackedSize is 0 before the first acknowledgement.

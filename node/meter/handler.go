@@ -1,7 +1,9 @@
 package meter
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -172,7 +174,7 @@ func (l *Log) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &bad):
 		p = problem{Type: "about:blank", Title: "malformed request", Status: bad.status, Detail: bad.detail}
 	case r.Context().Err() == nil:
-		l.p.cfg.Log.WarnContext(r.Context(), "receipt log failed", "agreement", l.terms.Agreement, "err", err)
+		l.p.cfg.Log.WarnContext(r.Context(), "receipt log failed", "agreement", hex.EncodeToString(l.agreement[:]), "err", err)
 	}
 	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(p.Status)
@@ -182,12 +184,11 @@ func (l *Log) writeError(w http.ResponseWriter, r *http.Request, err error) {
 // readRefusal reads a 409's body, strictly; anything else is a failure.
 func readRefusal(b []byte) (*Refusal, error) {
 	var p problem
-	d := json.NewDecoder(strings.NewReader(string(b)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
+	if err := json.Unmarshal(b, &p); err != nil {
 		return nil, err
 	}
-	if _, err := d.Token(); err != io.EOF || p.Code == "" || p.Status != http.StatusConflict || p.Type != refusalsPage+string(p.Code) {
+	same, err := json.Marshal(p) // one encoding: no unknown, doubled or otherwise spelled field
+	if err != nil || !bytes.Equal(append(same, '\n'), b) || p.Code == "" || p.Status != http.StatusConflict || p.Type != refusalsPage+string(p.Code) {
 		return nil, errors.New("want one refusal")
 	}
 	return &Refusal{Code: p.Code, Detail: p.Detail, Epoch: p.Epoch, Size: p.Size, Acked: p.Acked}, nil

@@ -55,17 +55,20 @@ type Log struct {
 	sum      contracts.Totals
 	lastTime contracts.Millis
 	marks    marks
-	rules    Terms // price and keys of this epoch
+	schedule Schedule
+	rules    Terms // in force for the next leaf
+	barred   bool  // behind a CLOSE that changes the price, until it is acknowledged
 	draft    draft
 	stateAt  *segment // that holds the last state record
 
 	mu       sync.Mutex
 	open     bool // terms and backend are set
+	closing  bool // as barred
 	terms    Terms
 	backend  Backend
-	sealer   *sealer        // of this epoch
-	state    *logState      // replaced, never changed
-	tail     []entry        // leaves from the acknowledged size on
+	sealer   *sealer   // of this epoch
+	state    *logState // replaced, never changed
+	tail     []entry   // leaves from the acknowledged size on
 	totals   contracts.Totals
 	head     []byte // encoded, signed; covers all of tail
 	flat     *leafFile
@@ -93,7 +96,6 @@ type LogState struct {
 	Acked       int64            `json:"acked"`
 	Totals      contracts.Totals `json:"totals"`
 	AckedTotals contracts.Totals `json:"ackedTotals"`
-	Accrued     contracts.Totals `json:"accrued"` // with the acknowledged totals of earlier epochs: what quota and escrow are held against
 	Fence       int64            `json:"fence"`
 }
 
@@ -101,33 +103,11 @@ type LogState struct {
 func (l *Log) State() LogState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := LogState{Epoch: l.state.epoch, Size: l.sizeLocked(), Acked: l.state.ackedSize(), Totals: l.totals, AckedTotals: l.ackedTotalsLocked(),
-		Accrued: l.totals, Fence: l.p.cfg.Fence}
-	base := l.baseLocked()
-	s.Accrued.Calls += base.Calls
-	s.Accrued.Units += base.Units
-	s.Accrued.Micro += base.Micro
-	return s
+	return LogState{Epoch: l.state.epoch, Size: l.sizeLocked(), Acked: l.state.ackedSize(), Totals: l.totals, AckedTotals: l.state.ackedTotals(),
+		Fence: l.p.cfg.Fence}
 }
 
 func (l *Log) sizeLocked() int64 { return l.state.ackedSize() + int64(len(l.tail)) }
-
-func (l *Log) ackedTotalsLocked() (t contracts.Totals) {
-	if l.state.ack != nil {
-		t = l.state.ack.Totals
-	}
-	return t
-}
-
-// baseLocked is what earlier epochs billed.
-func (l *Log) baseLocked() (t contracts.Totals) {
-	for _, e := range l.state.epochs {
-		t.Calls += e.Totals.Calls
-		t.Units += e.Totals.Units
-		t.Micro += e.Totals.Micro
-	}
-	return t
-}
 
 func (l *Log) refuseLocked(code contracts.Code, format string, args ...any) *Refusal {
 	return &Refusal{Code: code, Detail: fmt.Sprintf(format, args...), Epoch: l.state.epoch, Size: l.sizeLocked(), Acked: l.state.ackedSize()}
@@ -139,8 +119,8 @@ func (l *Log) refuse(code contracts.Code, format string, args ...any) *Refusal {
 	return l.refuseLocked(code, format, args...)
 }
 
-// Amend takes terms that differ in funds, window or quota only: a top-up, an amended grant. Price and keys change
-// with an epoch.
+// Amend takes terms that differ in funds, window or quota only: a top-up, an amended grant. The price changes at a
+// CLOSE and the keys with an epoch, both by the schedule.
 func (l *Log) Amend(t Terms) error {
 	if err := t.Check(); err != nil {
 		return fmt.Errorf("couldn't amend receipt log: terms: %w", err)

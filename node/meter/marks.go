@@ -49,6 +49,14 @@ func (m *marks) target(from, size int64) int64 {
 // allows reports whether a log acknowledged to from may next be acknowledged to size.
 func (m *marks) allows(from, size int64) bool { return m.target(from, size) == size }
 
+// opens reports whether a CLOSE of ref may follow, where lastClose was the last acknowledged one.
+func (m *marks) opens(lastClose, ref int64) bool {
+	for _, c := range m.closes {
+		lastClose = max(lastClose, c.ref-1) // the same once more: it moves
+	}
+	return ref > lastClose
+}
+
 // closeAt gives the period that ends at size, or 0.
 func (m *marks) closeAt(size int64) int64 {
 	for _, c := range m.closes {

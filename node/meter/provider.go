@@ -116,9 +116,10 @@ func (p *Provider) stop(err error) {
 }
 
 // Open begins an agreement's log at epoch 1, or resumes it where the store has it.
-func (p *Provider) Open(ctx context.Context, t Terms, backend Backend) (*Log, error) {
-	if err := t.Check(); err != nil {
-		return nil, fmt.Errorf("couldn't open receipt log: terms: %w", err)
+func (p *Provider) Open(ctx context.Context, schedule Schedule, backend Backend) (*Log, error) {
+	t, err := schedule.at(0)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't open receipt log: %w", err)
 	}
 	if t.Provider != contracts.Ed25519Key(p.cfg.Key.Public().(ed25519.PublicKey)) {
 		return nil, errors.New("couldn't open receipt log: terms name another provider key")
@@ -126,7 +127,7 @@ func (p *Provider) Open(ctx context.Context, t Terms, backend Backend) (*Log, er
 	if backend.Execute == nil || backend.Admit == nil {
 		return nil, errors.New("couldn't open receipt log: want Admit and Execute")
 	}
-	j := &job{kind: jobOpen, done: make(chan struct{}), terms: &t, backend: backend}
+	j := &job{kind: jobOpen, done: make(chan struct{}), first: t, schedule: schedule, backend: backend}
 	if err := p.run(ctx, j); err != nil {
 		return nil, fmt.Errorf("couldn't open receipt log: %w", err)
 	}

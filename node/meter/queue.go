@@ -36,9 +36,10 @@ type job struct {
 	answered Digest // of the answer's bytes
 	sealed   []byte
 
-	ref     int64 // jobVoid: seq; jobClose: ledger position; jobEpoch: the new epoch
-	terms   *Terms
-	backend Backend
+	ref      int64 // jobVoid: seq; jobClose: ledger position; jobEpoch: the new epoch
+	first    Terms // jobOpen
+	schedule Schedule
+	backend  Backend
 
 	ack *Signed
 	rng *compact.Range // at the ack's size, recomputed by this side

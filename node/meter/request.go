@@ -25,7 +25,9 @@ func NewNonce(now time.Time) (n Nonce) {
 	return n
 }
 
-func (n Nonce) issued() contracts.Millis { return contracts.Millis(binary.BigEndian.Uint64(n[:8]) >> 16) }
+func (n Nonce) issued() contracts.Millis {
+	return contracts.Millis(binary.BigEndian.Uint64(n[:8]) >> 16)
+}
 
 // RequestID is a nonce and a tag that only the consumer can make. The tag lets a consumer that lost its memory
 // recognise a leaf as its own without having written anything before it asked, and lets nobody invent a call of it.

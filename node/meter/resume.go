@@ -15,7 +15,7 @@ func (p *Provider) resume(r *recovered) (*Log, error) {
 	}
 	l := &Log{p: p, agreement: r.state.agreement, state: r.state, stateAt: r.at, tail: tail, flat: flat, inflight: map[Nonce]*job{}}
 	l.rng, l.acked, l.next = cloneRange(l.state.rng), l.state.ackedSize(), l.state.ackedSize()
-	l.sum = l.ackedTotalsLocked()
+	l.sum = l.state.ackedTotals()
 	for _, e := range tail {
 		leaf, err := DecodeLeaf(e.raw)
 		if err != nil {
@@ -35,7 +35,7 @@ func (p *Provider) resume(r *recovered) (*Log, error) {
 // stageOpen adopts a log that the node opens: a new one, or a resumed one whose last acknowledgement is checked
 // against the consumer's key and the leaves on disk.
 func (p *Provider) stageOpen(j *job) error {
-	id := j.terms.Agreement.Bytes()
+	id := j.first.Agreement.Bytes()
 	l := p.logs[id]
 	if l == nil {
 		st := &logState{agreement: id, epoch: 1, rng: ranges.NewEmptyRange(0)}
@@ -44,7 +44,7 @@ func (p *Provider) stageOpen(j *job) error {
 			return err
 		}
 		l = &Log{p: p, agreement: id, state: st, flat: flat, inflight: map[Nonce]*job{}}
-		l.stageState(st, *j.terms)
+		l.stageState(st)
 		p.logs[id] = l
 	}
 	l.mu.Lock()
@@ -53,7 +53,10 @@ func (p *Provider) stageOpen(j *job) error {
 	if l.open {
 		return errors.New("the log is open")
 	}
-	l.rules = *j.terms
+	l.schedule = j.schedule
+	if err := l.scheduleLocked(); err != nil {
+		return err
+	}
 	if err := l.verifyLocked(); err != nil {
 		return err
 	}
@@ -64,7 +67,26 @@ func (p *Provider) stageOpen(j *job) error {
 	if l.sealer, err = newSealer(p.cfg.SealKey, "provider", id, l.state.epoch); err != nil {
 		return err
 	}
-	l.terms, l.backend, l.open = *j.terms, j.backend, true
+	l.terms, l.backend, l.open, l.closing = l.rules, j.backend, true, l.barred
+	return nil
+}
+
+// scheduleLocked finds the terms in force at the log's end.
+func (l *Log) scheduleLocked() error {
+	acked, err := l.schedule.at(l.state.lastClose)
+	if err != nil {
+		return err
+	}
+	l.rules, l.barred = acked, false
+	for _, c := range l.marks.closes {
+		if l.rules, err = l.schedule.at(c.ref); err != nil {
+			return err
+		}
+		l.barred = l.barred || !l.rules.samePrice(&acked)
+	}
+	if l.rules.Agreement.Bytes() != l.agreement {
+		return errors.New("terms of another agreement")
+	}
 	return nil
 }
 

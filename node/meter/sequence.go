@@ -20,6 +20,7 @@ type draft struct {
 	acks    []*ackRecord
 	state   *logState // of a new log or a new epoch
 	calls   []*job
+	amended bool // rules changed behind a CLOSE
 }
 
 // sequence is the only writer of all logs: take what is queued, number, hash, write and sync once, sign one head for
@@ -161,13 +162,16 @@ func (l *Log) publish(at *segment, off int64) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if d.amended {
+		l.terms = l.rules
+	}
 	if d.state != nil {
 		if err := l.enterLocked(d.state, at); err != nil {
 			return err
 		}
 	}
 	l.tail = append(l.tail, d.entries...)
-	l.totals, l.head = l.sum, head
+	l.totals, l.head, l.closing = l.sum, head, l.barred
 	for _, j := range d.calls {
 		j.head = head
 		l.ids.put(j.id.Nonce(), place{j.leaf.Epoch, j.leaf.Seq}, j.leaf.Time)
@@ -213,8 +217,12 @@ func (l *Log) stageCall(j *job) error {
 	if j.epoch != l.state.epoch {
 		return l.refuse(EpochMismatch, "the log moved to another epoch")
 	}
+	if l.barred {
+		return l.refuse(WindowFull, "the price changes at a CLOSE that is not acknowledged")
+	}
 	leaf := &Leaf{Op: OpCall, Outcome: j.result.Outcome, Units: l.rules.Units(j.result.Outcome), AsOf: j.result.AsOf, KnownAt: j.result.KnownAt,
 		Request: j.id, Snapshot: j.result.Snapshot, RequestDigest: j.digest, AnswerDigest: j.answered}
+	leaf.Totals = l.rules.bill(l.sum, leaf.Units)
 	if err := l.stageLeaf(j, leaf); err != nil {
 		return err
 	}
@@ -222,11 +230,11 @@ func (l *Log) stageCall(j *job) error {
 	return nil
 }
 
+// stageLeaf gives a leaf its place. Its maker has filled in the totals after it.
 func (l *Log) stageLeaf(j *job, leaf *Leaf) error {
 	now := contracts.Millis(l.p.cfg.Now().UnixMilli())
 	leaf.Agreement, leaf.Epoch, leaf.Seq, leaf.Fence = l.agreement, l.state.epoch, l.next, l.p.cfg.Fence
 	leaf.Time = max(l.lastTime, now)
-	leaf.Totals = l.rules.after(l.sum, leaf)
 	if l.tamper != nil {
 		l.tamper(leaf)
 	} else if err := leaf.check(); err != nil {
@@ -257,5 +265,6 @@ func (l *Log) stageAck(j *job) error {
 	l.draft.acks = append(l.draft.acks, a)
 	l.acked = a.ack.Size
 	l.marks.drop(l.acked)
+	l.barred = l.barred && len(l.marks.closes) > 0
 	return nil
 }

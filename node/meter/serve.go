@@ -124,14 +124,16 @@ func (l *Log) reserveLocked(c *Call, digest Digest) (*job, error) {
 	if err := l.epochLocked(c); err != nil {
 		return nil, err
 	}
-	base, acked := l.baseLocked(), l.ackedTotalsLocked()
-	epochMicro := l.totals.Micro + l.resMicro + l.terms.PriceMicro
+	acked := l.state.ackedTotals()
+	accrued := l.totals.Micro + l.resMicro + l.terms.PriceMicro
 	switch {
-	case base.Calls+l.totals.Calls+l.resCalls+1 > l.terms.QuotaCalls:
+	case l.totals.Calls+l.resCalls+1 > l.terms.QuotaCalls:
 		return nil, l.refuseLocked(QuotaExceeded, "the grant's quota is used up")
-	case base.Micro+epochMicro > l.terms.stopMicro():
+	case accrued > l.terms.stopMicro():
 		return nil, l.refuseLocked(EscrowExhausted, "the accrued amount would pass escrow and grace")
-	case epochMicro-acked.Micro > l.terms.windowMicro(), int64(len(l.tail))+l.resCalls+1 > l.terms.WindowCalls:
+	case l.closing:
+		return nil, l.refuseLocked(WindowFull, "the price changes at a CLOSE that is not acknowledged")
+	case accrued-acked.Micro > l.terms.windowMicro(), int64(len(l.tail))+l.resCalls+1 > l.terms.WindowCalls:
 		return nil, l.refuseLocked(WindowFull, "too much is served and not acknowledged")
 	}
 	l.resCalls++

@@ -25,7 +25,9 @@ func sign(s contracts.Statement, tag string, key ed25519.PrivateKey) Signed {
 }
 
 // Verify reports whether k signed this statement under tag.
-func (s *Signed) Verify(tag string, k contracts.PublicKey) bool { return k.Verify(s.SignedBytes(tag), s.Sig[:]) }
+func (s *Signed) Verify(tag string, k contracts.PublicKey) bool {
+	return k.Verify(s.SignedBytes(tag), s.Sig[:])
+}
 
 // Encode gives the one encoding: the statement's fields as signed, without the tag, then the signature.
 func (s *Signed) Encode() []byte { return s.append(make([]byte, 0, SignedSize)) }

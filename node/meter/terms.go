@@ -10,18 +10,38 @@ import (
 // Terms are what both nodes read from the agreement and its grant. The same code at both sides turns them into units
 // and totals, so that there is nothing to disagree about but facts.
 type Terms struct {
-	Agreement   contracts.ID
-	PriceMicro  contracts.MicroYuan // per billed unit
-	WindowFen   contracts.Fen       // may stand served and not acknowledged; at least one price
-	WindowCalls int64               // leaves that may stand so, billed or not
-	EscrowFen   contracts.Fen       // paid in, or the credit line, since the agreement began
-	GraceFen    contracts.Fen       // beyond it; then the node stops
-	QuotaCalls  int64               // billed calls that the grant allows at this node, in all epochs
-	TTLSec      int64               // life of a request id
-	SkewSec     int64               // how far the two clocks may differ
-	Provider    contracts.PublicKey // receipt keys, ed25519
-	Consumer    contracts.PublicKey
+	Agreement    contracts.ID
+	PriceMicro   contracts.MicroYuan // per billed unit
+	BillNotFound bool                // contracts.Terms.BillOn is "query"
+	WindowFen    contracts.Fen       // may stand served and not acknowledged; at least one price
+	WindowCalls  int64               // leaves that may stand so, billed or not
+	EscrowFen    contracts.Fen       // all that was ever paid in, or the credit line with all that was paid
+	GraceFen     contracts.Fen       // beyond it; then the node stops
+	QuotaCalls   int64               // billed calls that the grant allows at this node, since it began
+	TTLSec       int64               // life of a request id
+	SkewSec      int64               // how far the two clocks may differ
+	Provider     contracts.PublicKey // receipt keys, ed25519
+	Consumer     contracts.PublicKey
 }
+
+// Schedule gives the terms in force behind the CLOSE leaf of a ledger position, and at position 0 those that the
+// agreement began with: an amended price holds from exactly that leaf on. It reports false while the node hasn't
+// followed the ledger so far; the log then waits. It is called often and must be quick.
+type Schedule func(position int64) (Terms, bool)
+
+func (s Schedule) at(position int64) (Terms, error) {
+	t, ok := s(position)
+	if !ok {
+		return t, fmt.Errorf("couldn't find the terms in force behind ledger position %d", position)
+	}
+	if err := t.Check(); err != nil {
+		return t, fmt.Errorf("couldn't use the terms in force behind ledger position %d: %w", position, err)
+	}
+	return t, nil
+}
+
+// Fixed is the schedule of an agreement that was never amended.
+func Fixed(t Terms) Schedule { return func(int64) (Terms, bool) { return t, true } }
 
 const (
 	microPerFen    = 10_000
@@ -63,29 +83,38 @@ func (t *Terms) Check() error {
 	return nil
 }
 
-// Units is the billing rule: an answer about the subject costs one unit, also when it is "not found"; a call that
-// brought no answer costs nothing.
+// Units is the billing rule: what was found costs one unit, what was looked for and isn't there costs one if the
+// terms say so, and a call that brought no answer costs nothing.
 func (t *Terms) Units(o Outcome) int64 {
-	if o == Found || o == NotFound {
+	if o == Found || o == NotFound && t.BillNotFound {
 		return 1
 	}
 	return 0
 }
 
-// after gives the totals that a log with prev must show after l. Calls counts billed calls.
-func (t *Terms) after(prev contracts.Totals, l *Leaf) contracts.Totals {
-	switch {
-	case l.Op == OpCall && l.Units > 0:
+// bill gives the totals after a CALL of so many units. Calls counts billed calls.
+func (t *Terms) bill(prev contracts.Totals, units int64) contracts.Totals {
+	if units > 0 {
 		prev.Calls++
-	case l.Op == OpVoid && l.Units < 0:
-		prev.Calls--
 	}
-	prev.Units += l.Units
-	prev.Micro += contracts.MicroYuan(l.Units) * t.PriceMicro
+	prev.Units += units
+	prev.Micro += contracts.MicroYuan(units) * t.PriceMicro
 	return prev
 }
 
-func (t *Terms) windowMicro() contracts.MicroYuan { return contracts.MicroYuan(t.WindowFen) * microPerFen }
+// minus gives a − b: what one leaf billed is the difference of two totals, whatever price was then in force.
+func minus(a, b contracts.Totals) contracts.Totals {
+	return contracts.Totals{Calls: a.Calls - b.Calls, Units: a.Units - b.Units, Micro: a.Micro - b.Micro}
+}
+
+// samePrice reports whether both terms bill alike.
+func (t *Terms) samePrice(o *Terms) bool {
+	return t.PriceMicro == o.PriceMicro && t.BillNotFound == o.BillNotFound
+}
+
+func (t *Terms) windowMicro() contracts.MicroYuan {
+	return contracts.MicroYuan(t.WindowFen) * microPerFen
+}
 
 func (t *Terms) stopMicro() contracts.MicroYuan {
 	return contracts.MicroYuan(t.EscrowFen+t.GraceFen) * microPerFen

@@ -24,7 +24,9 @@ func hashLeaf(leaf []byte) []byte {
 	return h[:]
 }
 
-func cloneRange(r *compact.Range) *compact.Range { return mustRange(r.End(), append([][]byte(nil), r.Hashes()...)) }
+func cloneRange(r *compact.Range) *compact.Range {
+	return mustRange(r.End(), append([][]byte(nil), r.Hashes()...))
+}
 
 // mustRange is for hashes that were counted: NewRange fails only on a wrong number of them.
 func mustRange(size uint64, hashes [][]byte) *compact.Range {

@@ -1,0 +1,134 @@
+package meter
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// wire is the consumer's end of the protocol that Handler serves.
+type wire struct {
+	client *http.Client
+	base   *url.URL
+	callTo *url.URL
+}
+
+func newWire(client *http.Client, base string) (*wire, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.RawQuery != "" {
+		return nil, fmt.Errorf("couldn't use the provider's address %q", base)
+	}
+	if client == nil {
+		return nil, errors.New("want an HTTP client")
+	}
+	return &wire{client: client, base: u, callTo: u.JoinPath("call")}, nil
+}
+
+func (w *wire) call(ctx context.Context, id RequestID, epoch int64, body []byte) (*Answer, error) {
+	rq := &http.Request{Method: http.MethodPost, URL: w.callTo, Host: w.callTo.Host, ContentLength: int64(len(body)),
+		Header: http.Header{HeaderRequest: {id.String()}, HeaderEpoch: {strconv.FormatInt(epoch, 10)}, "Content-Type": jsonContent},
+		Body:   io.NopCloser(bytes.NewReader(body)),
+	}
+	rs, err := w.client.Do(rq.WithContext(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("couldn't call provider: %w", err)
+	}
+	return readAnswer(rs)
+}
+
+func readAnswer(rs *http.Response) (*Answer, error) {
+	body, err := readResponse(rs, http.StatusOK, MaxAnswerBytes)
+	if err != nil {
+		return nil, err
+	}
+	if len(rs.Header[HeaderReceipt]) != 1 {
+		return nil, errors.New("couldn't read receipt: want one header")
+	}
+	r, err := ParseReceipt(rs.Header[HeaderReceipt][0])
+	if err != nil {
+		return nil, err
+	}
+	return &Answer{Body: body, Receipt: r}, nil
+}
+
+// readResponse gives the body of a response of the wanted status, a *Refusal, or a failure.
+func readResponse(rs *http.Response, want int, limit int64) ([]byte, error) {
+	defer rs.Body.Close()
+	body, err := readBody(rs.Body, rs.ContentLength, limit)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't read provider's answer: %w", err)
+	}
+	switch rs.StatusCode {
+	case want:
+		return body, nil
+	case http.StatusConflict:
+		r, err := readRefusal(body)
+		if err != nil {
+			return nil, fmt.Errorf("couldn't read provider's refusal: %w", err)
+		}
+		return nil, r
+	}
+	return nil, fmt.Errorf("provider answered with status %d", rs.StatusCode)
+}
+
+func (w *wire) do(ctx context.Context, method, op, query string, body []byte) (*http.Response, error) {
+	u := w.base.JoinPath(op)
+	u.RawQuery = query
+	rq, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		rq.Header.Set("Content-Type", binaryType)
+	}
+	rs, err := w.client.Do(rq)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't reach provider: %w", err)
+	}
+	return rs, nil
+}
+
+func (w *wire) ack(ctx context.Context, a *Signed) error {
+	rs, err := w.do(ctx, http.MethodPost, "ack", "", a.Encode())
+	if err != nil {
+		return err
+	}
+	_, err = readResponse(rs, http.StatusNoContent, MaxAnswerBytes)
+	return err
+}
+
+// leaves gives the encoded leaves from a place on, at most a page of them, and a signed head.
+func (w *wire) leaves(ctx context.Context, epoch, from int64) (leaves [][]byte, head []byte, err error) {
+	rs, err := w.do(ctx, http.MethodGet, "leaves", fmt.Sprintf("epoch=%d&from=%d", epoch, from), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := readResponse(rs, http.StatusOK, maxLeavesPage*LeafSize)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(b)%LeafSize != 0 {
+		return nil, nil, errors.New("couldn't read leaves: the last is cut off")
+	}
+	for ; len(b) > 0; b = b[LeafSize:] {
+		leaves = append(leaves, b[:LeafSize:LeafSize])
+	}
+	head, err = parseFixed(rs.Header.Get(HeaderHead), SignedSize)
+	if err != nil {
+		return nil, nil, fmt.Errorf("couldn't read head: %w", err)
+	}
+	return leaves, head, nil
+}
+
+func (w *wire) answer(ctx context.Context, epoch, seq int64) (*Answer, error) {
+	rs, err := w.do(ctx, http.MethodGet, "answer", fmt.Sprintf("epoch=%d&seq=%d", epoch, seq), nil)
+	if err != nil {
+		return nil, err
+	}
+	return readAnswer(rs)
+}
