@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/bund-exchange/bund/contracts"
+)
+
+// Config is a data node's file. Unknown keys are fatal. Paths are relative to the file.
+type Config struct {
+	// Dir holds everything the node must not lose: followed state, datasets, receipts, keys. Back it up as one.
+	Dir string `yaml:"dir"`
+
+	// TrustRoot is the file obtained out of band from venue and regulator: ledger id, genesis, log and witness keys.
+	TrustRoot string `yaml:"trustRoot"`
+	// Market is the market's address, https://… or, on loopback, http://….
+	Market string `yaml:"market"`
+	// Credentials is a file with the machine's sign-in, "client-id:secret", readable by the owner only.
+	Credentials string `yaml:"credentials"`
+
+	Member contracts.ID `yaml:"member"` // whose node this is
+	Node   contracts.ID `yaml:"node"`   // the node's id on the ledger
+	// RegisteredAt is the ledger position of the node's registration: the fencing token of its receipts.
+	RegisteredAt int64 `yaml:"registeredAt"`
+
+	// Listen is where other nodes call this one, over TLS. Empty: the node only consumes.
+	Listen string `yaml:"listen"`
+	// Local is where this member's own systems call the node, on loopback, with the token in <dir>/local.token.
+	Local string `yaml:"local"`
+
+	// Datasets says which dataset of the vault answers for which product.
+	Datasets []DatasetConfig `yaml:"datasets"`
+
+	// ReportEvery is how often acknowledged use is reported to the ledger between period ends; 10m when empty.
+	ReportEvery string `yaml:"reportEvery"`
+	// PollEvery bounds the wait between looks at the ledger's head; 2s when empty.
+	PollEvery string `yaml:"pollEvery"`
+
+	report, poll time.Duration
+}
+
+// DatasetConfig maps a product to a dataset.
+type DatasetConfig struct {
+	Product contracts.ID `yaml:"product"`
+	Dataset string       `yaml:"dataset"`
+}
+
+// ReadConfig reads and completes a file.
+func ReadConfig(name string) (*Config, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't read configuration: %w", err)
+	}
+	c := new(Config)
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(c); err != nil {
+		return nil, fmt.Errorf("couldn't read configuration %s: %w", name, err)
+	}
+	base := filepath.Dir(name)
+	for _, p := range []*string{&c.Dir, &c.TrustRoot, &c.Credentials} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(base, *p)
+		}
+	}
+	if err := c.complete(); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", name, err)
+	}
+	return c, nil
+}
+
+func (c *Config) complete() error {
+	for _, m := range []struct{ name, value string }{{"dir", c.Dir}, {"trustRoot", c.TrustRoot}, {"market", c.Market}, {"credentials", c.Credentials}, {"local", c.Local}} {
+		if m.value == "" {
+			return fmt.Errorf("%s is missing", m.name)
+		}
+	}
+	if err := errors.Join(c.Member.Check(), c.Node.Check()); err != nil {
+		return fmt.Errorf("member or node: %w", err)
+	}
+	if c.RegisteredAt < 1 {
+		return errors.New("registeredAt is the position of the node's registration")
+	}
+	var err error
+	if c.report, err = duration(c.ReportEvery, 10*time.Minute); err != nil {
+		return fmt.Errorf("reportEvery: %w", err)
+	}
+	if c.poll, err = duration(c.PollEvery, 2*time.Second); err != nil {
+		return fmt.Errorf("pollEvery: %w", err)
+	}
+	return nil
+}
+
+func duration(s string, def time.Duration) (time.Duration, error) {
+	if s == "" {
+		return def, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err == nil && d <= 0 {
+		err = errors.New("want a time above zero")
+	}
+	return d, err
+}

@@ -1,0 +1,123 @@
+// Command datanode is a member's data node. Data stays here; what leaves are answers to calls that the ledger allows.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+const usage = `datanode: 会员数据节点 · a member's data node
+
+  datanode keygen  --dir DIR                     make the node's keys, print the public ones
+  datanode run     --config FILE                 serve and follow until Ctrl-C
+  datanode import  --config FILE --dataset NAME --schema FILE --csv FILE [--as-of yyyy-mm-dd]
+                                                 import a dataset; nothing is kept unless all of it is good
+  datanode schema  --schema FILE                 print a field dictionary's digest
+  datanode call    --config FILE --agreement ID --subject CODE --fields a,b --purpose pre_loan
+                   [--consent ID --consent-key HEX] [--as-of yyyy-mm-dd] [--nonce HEX]
+                                                 use data through the running node
+  datanode status  --config FILE                 where the running node stands
+  datanode sign    --key FILE                    show and sign prepared bytes from standard input
+
+A node runs one process (datanode run); import needs it stopped, call and status need it running.
+Exit code: 0 done, 1 failed, 2 wrong usage, 3 refused.
+`
+
+type command struct {
+	ctx  context.Context
+	args []string
+	in   io.Reader
+	out  io.Writer
+	err  io.Writer
+	log  *slog.Logger
+}
+
+func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
+	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "status": statusNode, "sign": sign}
+	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
+		fmt.Fprint(out, usage)
+		return 0
+	}
+	f := commands[args[0]]
+	if f == nil {
+		fmt.Fprintf(errw, "datanode: no command %q\n\n%s", args[0], usage)
+		return 2
+	}
+	err := f(&command{ctx, args[1:], in, out, errw, slog.New(slog.NewTextHandler(errw, nil))})
+	switch err := err.(type) {
+	case nil:
+		return 0
+	case *usageError:
+		fmt.Fprintf(errw, "datanode %s: %v\n\n%s", args[0], err, usage)
+		return 2
+	case *problem:
+		fmt.Fprintf(errw, "refused: %v\n", err)
+		return 3
+	default:
+		if err == flag.ErrHelp {
+			return 0
+		}
+		fmt.Fprintf(errw, "datanode %s: %v\n", args[0], err)
+		return 1
+	}
+}
+
+type usageError struct{ what string }
+
+func (e *usageError) Error() string { return e.what }
+
+// flags parses a command's flags; every one of required must be given.
+func (c *command) flags(define func(*flag.FlagSet), required ...string) error {
+	fs := flag.NewFlagSet("datanode", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	define(fs)
+	if err := fs.Parse(c.args); err != nil {
+		if err == flag.ErrHelp {
+			fmt.Fprint(c.out, usage)
+			return err
+		}
+		return &usageError{err.Error()}
+	}
+	if fs.NArg() > 0 {
+		return &usageError{fmt.Sprintf("%q is no flag", fs.Arg(0))}
+	}
+	for _, r := range required {
+		if f := fs.Lookup(r); f.Value.String() == "" {
+			return &usageError{"--" + r + " is missing"}
+		}
+	}
+	return nil
+}
+
+func runNode(c *command) error {
+	var file string
+	if err := c.flags(func(fs *flag.FlagSet) { fs.StringVar(&file, "config", "", "") }, "config"); err != nil {
+		return err
+	}
+	cfg, err := ReadConfig(file)
+	if err != nil {
+		return err
+	}
+	n, err := OpenNode(cfg, c.log)
+	if err != nil {
+		return err
+	}
+	err = n.Run(c.ctx)
+	if err2 := n.Close(); err == nil {
+		err = err2
+	}
+	return err
+}
