@@ -196,6 +196,12 @@ type Caller struct {
 	Roles  []string `json:"roles"`
 }
 
+// ClientSecret defines model for ClientSecret.
+type ClientSecret struct {
+	Id     string `json:"id"`
+	Secret string `json:"secret"`
+}
+
 // Contract defines model for Contract.
 type Contract struct {
 	// Digest of the agreement; both sign it
@@ -268,6 +274,23 @@ type LedgerInfo struct {
 	Rulebook  json.RawMessage `json:"rulebook"`
 	Scripted  bool            `json:"scripted"`
 	Venue     string          `json:"venue"`
+}
+
+// NewAccount defines model for NewAccount.
+type NewAccount struct {
+	Login    string `json:"login"`
+	Member   ID     `json:"member"`
+	Name     string `json:"name"`
+	Password string `json:"password"`
+
+	// Person the person on the ledger that signs in
+	Person *string `json:"person,omitempty"`
+}
+
+// NewClient defines model for NewClient.
+type NewClient struct {
+	Member ID     `json:"member"`
+	Name   string `json:"name"`
 }
 
 // NewDocument defines model for NewDocument.
@@ -549,6 +572,12 @@ type VersionParams struct {
 	MinPosition *MinPosition `form:"min_position,omitempty" json:"min_position,omitempty"`
 }
 
+// AddAccountJSONRequestBody defines body for AddAccount for application/json ContentType.
+type AddAccountJSONRequestBody = NewAccount
+
+// AddClientJSONRequestBody defines body for AddClient for application/json ContentType.
+type AddClientJSONRequestBody = NewClient
+
 // SubmitJSONRequestBody defines body for Submit for application/json ContentType.
 type SubmitJSONRequestBody = Submission
 
@@ -569,6 +598,9 @@ type ExportJSONRequestBody = ExportRequest
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// AddAccount 开立登录账户 · A person's sign-in, by the venue or the member's own administrator
+	// (POST /accounts)
+	AddAccount(ctx echo.Context) error
 	// Agreements 我的合约 · One's own agreements with their grants
 	// (GET /agreements)
 	Agreements(ctx echo.Context, params AgreementsParams) error
@@ -581,6 +613,9 @@ type ServerInterface interface {
 	// Statement 结算单 · Settlements of an agreement with opened postings
 	// (GET /agreements/{id}/statement)
 	Statement(ctx echo.Context, id ID, params StatementParams) error
+	// AddClient 开立机器凭证 · A machine's client credentials, by the venue or the member's own administrator
+	// (POST /clients)
+	AddClient(ctx echo.Context) error
 	// Submit 提交已签名命令 · Submit a signed command
 	// (POST /commands)
 	Submit(ctx echo.Context) error
@@ -655,6 +690,15 @@ type ServerInterface interface {
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// AddAccount converts echo context to params.
+func (w *ServerInterfaceWrapper) AddAccount(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AddAccount(ctx)
+	return err
 }
 
 // Agreements converts echo context to params.
@@ -761,6 +805,15 @@ func (w *ServerInterfaceWrapper) Statement(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.Statement(ctx, id, params)
+	return err
+}
+
+// AddClient converts echo context to params.
+func (w *ServerInterfaceWrapper) AddClient(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AddClient(ctx)
 	return err
 }
 
@@ -1276,6 +1329,8 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/session", wrapper.WhoAmI, options.OperationMiddlewares["whoAmI"]...)
 	router.POST(options.BaseURL+"/session", wrapper.SignIn, options.OperationMiddlewares["signIn"]...)
 	router.POST(options.BaseURL+"/oauth/token", wrapper.Token, options.OperationMiddlewares["token"]...)
+	router.POST(options.BaseURL+"/accounts", wrapper.AddAccount, options.OperationMiddlewares["addAccount"]...)
+	router.POST(options.BaseURL+"/clients", wrapper.AddClient, options.OperationMiddlewares["addClient"]...)
 	router.POST(options.BaseURL+"/commands", wrapper.Submit, options.OperationMiddlewares["submit"]...)
 	router.POST(options.BaseURL+"/commands/prepare", wrapper.Prepare, options.OperationMiddlewares["prepare"]...)
 	router.GET(options.BaseURL+"/commands/:id", wrapper.Lookup, options.OperationMiddlewares["lookup"]...)
@@ -1313,6 +1368,45 @@ type RecordsJSONResponse struct {
 	Body RecordPage
 
 	Headers RecordsResponseHeaders
+}
+
+type AddAccountRequestObject struct {
+	Body *AddAccountJSONRequestBody
+}
+
+type AddAccountResponseObject interface {
+	VisitAddAccountResponse(w http.ResponseWriter) error
+}
+
+type AddAccount201JSONResponse Caller
+
+func (response AddAccount201JSONResponse) VisitAddAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddAccountdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AddAccountdefaultApplicationProblemPlusJSONResponse) VisitAddAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type AgreementsRequestObject struct {
@@ -1472,6 +1566,45 @@ type StatementdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response StatementdefaultApplicationProblemPlusJSONResponse) VisitStatementResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddClientRequestObject struct {
+	Body *AddClientJSONRequestBody
+}
+
+type AddClientResponseObject interface {
+	VisitAddClientResponse(w http.ResponseWriter) error
+}
+
+type AddClient201JSONResponse ClientSecret
+
+func (response AddClient201JSONResponse) VisitAddClientResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddClientdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AddClientdefaultApplicationProblemPlusJSONResponse) VisitAddClientResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2401,6 +2534,9 @@ func (response VersiondefaultApplicationProblemPlusJSONResponse) VisitVersionRes
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// AddAccount 开立登录账户 · A person's sign-in, by the venue or the member's own administrator
+	// (POST /accounts)
+	AddAccount(ctx context.Context, request AddAccountRequestObject) (AddAccountResponseObject, error)
 	// Agreements 我的合约 · One's own agreements with their grants
 	// (GET /agreements)
 	Agreements(ctx context.Context, request AgreementsRequestObject) (AgreementsResponseObject, error)
@@ -2413,6 +2549,9 @@ type StrictServerInterface interface {
 	// Statement 结算单 · Settlements of an agreement with opened postings
 	// (GET /agreements/{id}/statement)
 	Statement(ctx context.Context, request StatementRequestObject) (StatementResponseObject, error)
+	// AddClient 开立机器凭证 · A machine's client credentials, by the venue or the member's own administrator
+	// (POST /clients)
+	AddClient(ctx context.Context, request AddClientRequestObject) (AddClientResponseObject, error)
 	// Submit 提交已签名命令 · Submit a signed command
 	// (POST /commands)
 	Submit(ctx context.Context, request SubmitRequestObject) (SubmitResponseObject, error)
@@ -2494,6 +2633,52 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// AddAccount operation middleware
+func (sh *strictHandler) AddAccount(ctx echo.Context) error {
+	var request AddAccountRequestObject
+
+	var body AddAccountJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AddAccount(ctx.Request().Context(), request.(AddAccountRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddAccount")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AddAccountResponseObject); ok {
+		return validResponse.VisitAddAccountResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // Agreements operation middleware
@@ -2593,6 +2778,52 @@ func (sh *strictHandler) Statement(ctx echo.Context, id ID, params StatementPara
 		return err
 	} else if validResponse, ok := response.(StatementResponseObject); ok {
 		return validResponse.VisitStatementResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AddClient operation middleware
+func (sh *strictHandler) AddClient(ctx echo.Context) error {
+	var request AddClientRequestObject
+
+	var body AddClientJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AddClient(ctx.Request().Context(), request.(AddClientRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddClient")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AddClientResponseObject); ok {
+		return validResponse.VisitAddClientResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -3286,99 +3517,103 @@ func (sh *strictHandler) Version(ctx echo.Context, id ID, params VersionParams) 
 // const string: with thousands of chunks the chained `+` fold is several
 // times slower for the Go compiler than parsing a slice literal.
 var swaggerSpec = []string{
-	"7HzrbhzHlfCrFPoLIAlfk0NSpCxRvxTZhrWRbULSboCVFLGm+8xMhd1V7apqDmmBgOzYluRYsQ3Hju3Y",
-	"m/iaIBtJ9q6zFigpC+RREs4M/SuvsKhL32aqOTMyJe/FfwhOd/WpU+ecOveqy17A4oRRoFJ4y5e9BHMc",
-	"gwSuf51MuWBc/ReCCDhJJGHUW/Z27ry6c+fKNx/9CZ0mdA0N7r7Xu7o9eP+l/p07/d9eRX/5GrU4i5Hs",
-	"gBnAWvr/BLcBNaHFOHi+RxSk51Lgm57vURyDt+wFZkLfE0EHYqxmjvHGaaBt2fGWl+YXfE9uJmqkkJzQ",
-	"tre15XunSUykGuqCGOmXZYAhtHAaSW95ac5X0Emcxt7ywpz6Raj5NZ/PQ6iENnA90dOErjBBDBGGaTK4",
-	"eb3355f7r77du/9l79oX/Zuf7ty/Mbh/S1Gji4lEKZUkMnTg7KcQqO9QBwskO0SgCMI2cJRk8N30iQm9",
-	"VBpSLKrFeIylwffIoldaypxjKVu+x0EkjArQfF7hrBlBrP4NGJVANTlxkkQkwGquRmJG/P+fCrP2YuYf",
-	"cGh5y97/axSC1DBvRSODq2eskusE4tBKBY4Q4wijFiZRysFHZ548iY4tLj0262353hkIGA/3QGs6dCw4",
-	"BzbmjUCaG7CJhMQ0RIxqdhnWlBAS+4zRCm6Dm0Zqx8x6vtcBHNo9qTZUdYLhHaEh2RnU+xNBAIkETUcc",
-	"hlp4cLTCWQJcEiUBLRwJ8L2k9OiyB+uZUiASYjFuKU+o4YpGFh3MOd5UvztYdMZ9/JQas+V7SWl7jYj0",
-	"sBhrhGMiYHQzNrGAI4vLmn1qTVgyfkAgQdoUQtRlPESyg6V+D1Ryy3GB9DMiyvtwiLxq6ySALT2r0ypw",
-	"AseAmpsSBOoCB4Qt9QvFZwE2GYsAU00yEjsWESuEaQBo/thjc54/niAat+dSwhVu573yGtQElhWlBRQU",
-	"9DN2X8zBsqZSUgq9E1R0gX9X4gOk3ZGTCsR08iMklqnBlipded7LuKVULpOXWiyl+n9YB16iTcn6lClu",
-	"4eVIu4h5EkfR1MSMWJtQx173vRjipgG3F3VPPa7GGiPiAJIAt2prVNhZBFUujgypcmyIJBa/DJCTIoxK",
-	"jgM5JU1C0gYhJ9UsEjakG3vYkI9PAWpofRpuBYqfYeZa6+MsSGOg8oya5qEtdwjHPfAx2246TGrFyIJ1",
-	"mKQqPhqAE5uNhHF5Bp5L7VKnwIolQAlti4qLZ0dW9WqXyE5mGfQnyj/FUYQSTtaxBLSOoxSEU1NzwHan",
-	"lPzSzHfMf4/TExaKiwRP4gD2jSF2IeXdOwXYgKV0UsWrZxrPeTPMt6Bd699TmeiF5styko9AFD7BOZtW",
-	"w4YgMYmcVGwpmOPXZob5GSQXdk9ZVyjBUgJXsviT83Mzx/BM6+LlI4tbPxjxNnxvY6bNZuzDwCpKMfuU",
-	"MeT5yxkSq51jYXe8Za9NZCdtzgYsbjRTGs7ARtDBtA36VyOHpFfxFOBIdqbdb2slkpR2SIL5FGZ/BfPx",
-	"bGdrTmqeeryOlocXpqDlqcf3j5I/gkQ+a7TK1JstjomMrTaexKIJHNVYNNyu1wbj5Vh97pfxsVNlAFys",
-	"OK1DpFO0xaZc9lTenQnEnGujrOt2x803BwSyLvBooFzxspdpGkU1oYZarPH6J8CVpxE0WWWTWHJV5VDF",
-	"i7NncPdpEEKHgSp0U0uA0L2/1oFOwkVLq9wVLa/AkKs0UQa1hLaLy89AN/NfpmQzTkMCNHAEORAnchO1",
-	"dBIgSZsRCVCYzeFPpkOMcxvjjVNm9JHF0SiiFK1X5//Hc0/OHEXWi6vY9GOPzS8tOMK/NULDcsgQY5ri",
-	"SLt9OqeDdcJG4DiJFEUjaOPoEksINaHYcymOiNy8xEHrGbOrsI3TTPiBFaV8L+hAsBYR7VIy2ZkkANG4",
-	"Fat1MfHB1FOmbCa2XGV9g4UhsN1cVQYEmDJKAhzZoNnmCjNPocySIwvzi4tjY7BxukqbnH1zDuqdYad9",
-	"dDs0NftthUOCOUyJbJOFm25dqKTjgEBqwHFkdZXOeYUQkBhHyGBf8nwLXNbAAdRu2DXYzNjWIlxInWfB",
-	"MuXDDFw6ssd+Kg08sjihoCusfLPiPQg4beYrTAvGl5fLKCATKmuFBTjolHXUmMDY98AdYpNwMg3Hcdf5",
-	"/fOd8eZAfatn0sM1Kn62Tjfl8ozwVE5M6FDxQuJmBMcRLlK+LaXkRYNDC7iyCw37RszGoU59r+OIhJe4",
-	"iQTRX698nikPxrNccf4klQGL4VJK1yjr0iETXpBJeTSYhqdCJxH32OKgwonJXdpSCOKQgSkzVJYCNUgX",
-	"+avRLyWREewhlmPdQPU2A5NPVSMrYTp1+iZQ/7ZIgKUby4BDSGTmUo76Qa0IyyfBIW4toAijmFHZcVml",
-	"Nsehe0ZlaiE8Mak3GrNwusyY79E0S9ZNltzOyDpeNyScrZNw0kRgNvqZOuMlAqCYEzbl+gRLeVADMY1j",
-	"5Rk5wdSLqnrzhFttppTIFU5cTmVMoogoATCpHbSZYiUTAY6i42gOEYG++fDj3Vu3nF4LcGH35zhCDic3",
-	"7JcF60p8GSJ6LgvFDsvWmoloTs5M1MpsqeyPMi2KjeFXtlhJvPfYw7oSNd0+buEApgj4TX7LITv515Pl",
-	"DSyFXZvMnekdYpaZxc/Qd9GkqD5OQQ7i1tRJbd3YOk6mCqWLUhEWEnU5k4B06XoiM5GhOur1mXcHBCo8",
-	"bQWxWt0ccfnGRqkcIrxnUfHyOAhVVLktwWoSNCFitI0kQ0T6qLmJKEvpqFs6zNPQy0lRz9AHkPHpZDMr",
-	"M3870XQt4Cxp01P0QWtHJQd7fuFoJWM971CECRaia6Wq/OncwuKYb4dTERqBEsC6pZmQYbrVOeOSC96F",
-	"dG7ucCBSIkH/C8vmSQc2zO8Lnm+c+A0dqCMIF5aW5o8th48t4WNHlcM5QegiSLsuKJ5fOOqKiofDGB2/",
-	"KDBOmqTNmIjMGj1gLWQikc2SAmPzKDYG2TOi11VwU2nXIf1EUbymgpGAydEuhKaC+PwRLaDZrzHZZRMa",
-	"lWZ3seIcW4NpuYCDAIS4JLNPRwOLjYRwEJcqpd2yC6++vJS561m+6YeA+SS5oMr0FWCVmS+6tKqAIOVE",
-	"bp5VhLZpBTNt1nmivXHzKAfQkTLRrntEbK6tGIoFCUZHCsjFW7c7BYytESj6nZopDS9lgwo+JuRHsGk6",
-	"ZogNEKoi2Hvlvd7Ln/Ve/0P/g+s7d670P/xo9+vbf7/3/urKs2fPoYYNBcUq6r/+xs72p72v/21w88+9",
-	"N24M3n+p9+b9nbuf/v3ea4Nffrn71ef9D/64+7uXetfe2/3khd4r//63Ky/u3r7be/2d/oef7V79gxkw",
-	"eP8l0/f1tysvXqDnOsBB+ZiMAuriTWXFupxIWEYj00u8BqKyWXyEaYgqmWueRmByNCHMojOAQ4FUxGua",
-	"7PAFWuons96E+daE3Nj2uiiSCrRabiFb1Z1por41jQMOOhBqK8w4wroRRKClucOzF+gFOoOeWAe+meWS",
-	"jLNtO9mMHVZ0wEP5JR9hgYjxPuzStUNy8MyTJ9HRx44uIc5SGgr0D2effQYZP1kg3GTrgBZ+snT40Kye",
-	"WUflCHPIe8aQ7VLLM8hiFq0GLIRVg8ZE6QcfrZbIY3gpURdnHAj17KeJkGbyBLc17xBL8HMpINPCKI7r",
-	"5SmDb9oebX+RXfbqaULXVpFp67ILXzh61KxsBZiySIo0arwuV2NkdwEyW0RLiQAaotUfpjScOSl4axnN",
-	"r5rRoLmihe44inHQIRQESgUgjMymRVodaAm6QFEmmAynstPQr1Y1KueUSKTNiAglBRFro4OrDZ2XThih",
-	"ctVHqw1JImj89crnqz46uXB2BcmItWfUQ3FIkV0bWYWPSTuuNpSnS0CsojZZB52NJCDUJpEdIBxlpYLZ",
-	"C1QHLQFQ0+FFQqAqnFFKyDuRKMGcWZidK5RF6Vk54PT6b3/Rv3Fr9/MXBl/9tnfnxd4H2/1ffNZ7/RP0",
-	"l681H32TbPYRbnMAxKiPBEgZGSIrfCQKscTIhnViNo/alj1FfRRjvgYSnVg55ZUCSG9e54EToDgh3rJ3",
-	"eHZeo5tg2dEqtaEnjLM+qbYp/Jt+NcLoqVAtqhjiV7pzz7tNYzGkYbt3t/yxI00H7QQDyx2wWxeHukgX",
-	"5ubqDHY+rpF1UGr/33ZpjPumaCOtsPXam0pdv3FtsP25YuWzFA4IxLoUFWRFWa8H4ajNsaGixMozOu9J",
-	"jkNlOC8quCVeNC6TcGs8Q0b5oU2YrhrnMmlDkswqS56CP2FvqMkwPDKW7ANHKrwouOAjZWM0+X2UACcs",
-	"FD5KVRiod5iy3LoeORFjGqWsRv22OVke9L+LUfuxd3a2P+2/+1bv6s3d2y8ofp3jOARUpqy25aWtNDF7",
-	"hMQSshKxkzdn8xHfM2aYMYO7bw1u/ap3423FlbPaChlFNsQOo9iUbYEQJUzIrG7n5FHmcOpglQlHGVwZ",
-	"euPdaddSINySYA237BDaNj6ksoSQgPJkGFXWPUw5bkYwi84CDc2wSgs0bmOiB+KoizcFErgFy4jIC9RY",
-	"/yJBBaFFYBad0HNjtDS3iA6uDtV3Vg+hiLE1/aVdF0oT7Z5qf8iFgPElhqRQBdfSy0ssP7Rl033p6y9F",
-	"7lvVuEzJ75ZbxvZl5rzZ33WewL6b3Q/rWw2cTNSkhVbTVTmsxrW3PCrJZi6NVeFsJEW52y2kzzAjiiT3",
-	"xTXXJeMQzqJV5aNRFhrPeVX/NQKmJeE46loJFh3WFShOhURNME83WYpiwHR2REyyGvzDkZMM+iMWkrwu",
-	"7hCScxnBTCTatcckNpHAm/shOINf/qZ/7Y3en1+2gnPzV7uvvqgExyJVcEzFBIqJE4jOnh7bacbW0uSR",
-	"GJuLD3Nnm1MYDpZlhxZ8lJ9ZQAcFQy3MD2nFqI8voIOUSVSMVdwlEgWYHtAbAdNNFDMOh/ZFPfzms93b",
-	"HxutMLj7Vv9fPlAs/rHJ7QdKPetcwVjlkEfy9VrhBDIdWOjgMG19FT4r37Na+dBhqQ5iITyOdGdVkTHQ",
-	"Mf0aJDI/C4Y5ONRCKh8v2tQehmooN9tNpB7m923q8iEFh7id1QpXC5bU+REcccDhvmiHnTuv7tz7bf+d",
-	"qzt3/0NbEzUXwjl/UEpD4JqpYXbcIhcdLHHE2sOS07hsRtYriBInx6uIfNoHUxP2gMZ0ioIFEuSMkBxw",
-	"XGVjXhtsEtt4OHIa0KXgM+LMonPM7ABdeDO7JcvAaG+PgVBaBcEGEfJbcNgmlBVVlUueJ37PX1Q/s+Ty",
-	"+YuKMoU42FxrLg4nCkFobk4iBR3d2v58Leufsu8fot623fU1nEg4C0CILLU6O0ytCjl6N9/tf3VXEyIi",
-	"61BatVmnXXTRJ+22h0Wz9kNcdmkWx9K1JcDIVAqML6a8e3tIUntpyn3bF4GrSpTO2Pc/f7H3yp905Jtn",
-	"y02aQpIYrGk0mXfdDV0Q2tLWENocbqvPQjxt3/93y9z57rPynJlWL9fZ+8OOQ03fTaxcw9ide+/33nxX",
-	"eZT3dfBsaW9yuEaKq+m/jHkVVu7tST6dHWb8PvE3lhNZGjA/AOqmO4U2k0STuH4fPVMe9H0a3JEGH3zy",
-	"897br1TT4LRKNXdqqDxob+EvMeH7HTAS1ZbpX6b85ITPj5LV+6kct2R+Wvp/Dg/2xZ/I1+1ypGBDakVv",
-	"vEExuz/FjN4br+3euN7/6FrmKGQcKi6P0L16rNXSBW8VmggkmZ+XnSxCjkxGVRhKhddyoFtl/znbyTFZ",
-	"tLkx0+12Z1R8MJPyCGjAQtOtV5B7il4WXb0ZaUUx7tulgIOuzeJIjG9LKUFytJ480jSYIajz4hXRYVzO",
-	"KCc7NKXy/Ql98taY4UCn/8F2773fm4JM/8bHO3c/HVx/TYndSeMhl0hsD8tV6vi6g+DIY4vH0F9+tzi7",
-	"eKgkaFmkZQXNdoY1LhcHPOtVftYWNomqqRwYfYSx8XQsLx/QrYnILIkeXWhcCMH1t3r3rvSv/+fu7e3e",
-	"lXuZ1rEIFRkzQ2bTv1jGqi5MyfoW6itygHnQWcmGjbB7+Pavmyoi336td/NXu7dv9K+9s/vzL/vvXN29",
-	"fUNLrO42AX3LjjnO12Uo6GClOBUxGddpxpobrp7z9BmfJ2g7IqJjgGRths7ARF++MKJy3AFO1j9fF+Q4",
-	"z525QcUsnCpWqgGTt/rncDLdenre873TC+rPYfVn0alaa9aZHRwYBWtkwdz9o0/veb6njA/j5Hn7lAcd",
-	"LCCcYr7SKYd9dS6+I9d9n2osxYmK2ru9rKegr8PIj76aIwkPcO3XPsdx/U+uDL76uP/ai4Prr+1s/673",
-	"1gumKK10BTKnSfKWqNoEXMIZa4nG5aynrt7YrKiRE5ma0sVW9YZmuhvxxkuChA3ZSCJM6Bg2jHK6aIvT",
-	"1Ci8Q3PoQxcp9sV+fPjR4Ne3lAfx7i9KOVNq5jkgkJm+RSLw0Tpw0iIQKu81IhQMVs2Uhrrjrc6W6Ex/",
-	"fT71jHn9naRTT0QR0rePKKuxpgm6NHf4UUysp80dgjE53C++HNz9g2KMppUODYDXJ3NLLdIhRGBOSw6Z",
-	"b9Kmz6ZylOqLo9Wys6Yqz1J53LZQ6HZSInQvMkVNHKwNqZ6zIGdOmsbsh6SAcuJ8c+VK7+q2VjOkTRWW",
-	"Tk/WdwvfjzvsRHzqYQqfvbytxnMM9Nt9CT7vv9W7fmN3+1937t43hVNm7iU0UyAiaujijhztuaGH1Oti",
-	"gD/i2K2eE1bCCTUCPtQ3TQQSIB+5hNcog8F7d226+qzt9sYCYXvJQG0QJ9IE+DpRT7Ju6lqF/IR977ar",
-	"Q36cvVXhW/vGWcp3OmewysbdL372zbsv72z/fPDLL/Udup3NmpDB3qa2lzMw5WVt/9dzyoNfvzm49ZHx",
-	"/xTtrRCh5qa+Q8S3SX1zVIXEcNz28WF93iPv59OXgZSluJBblyTry/9Eff7L3A74kLRY9erBb63MnifJ",
-	"vhTqExys6TuA98Gm3L7Xu7rde/n33/zs9zrLdCtLMHQ7LMqqoFoBUQQqnqNBjgA6+M+nVg5N4zWOMtse",
-	"jBhTZvin4hT99yWGPYpsOiAbXL/W/+CPWdnBBmPIEtoUtEMssQCTHufQJkLy4cJEKWIbzlfu3aeh/FbL",
-	"nZRH3rLX0ESycEduSM+NnSBtndHSx4KznIWdadQSFL2l+tLOoVN11Qykbh1zGBNd9TdmJMvcG3EXeFMH",
-	"3kQKiFqle+NN0DMKqqhuxnl1v2L3XPNbbv36liWA9rwN1VPdCjcaTmeLsrxRMMvHhUxGrHoWwnUY1xSm",
-	"du78ojicMVQXtBNlBYlR5I01yInHoZ1GWDKujweGJQ6Wdnx2Dj+/9xoRqdvAdZuL2qwKWQevX/ist/21",
-	"mosI9Qm2fS7mlw4+s3XaWW2wtHVx678CAAD//w==",
+	"7D39cxzFlf9K11yqbNeNtJIsGVv+STFQ+GJAZfkuVYcdq3fm7W5HM91Dd49WwuUqQwDbgAMUgQCBS/hM",
+	"KoltuCOHS7ZzVflTEu2u+Cn/wlV/zMfu9mh38crcB7+4tDM93a/fe/2+X/uSF7A4YRSoFN7yJS/BHMcg",
+	"getfp1IuGFd/hSACThJJGPWWvd07r+zeufLNR39CZwjdQL2773Wu7vTef7F75073N1fRX75GDc5iJFtg",
+	"BrCG/jvBTUB1aDAOnu8RNdOzKfBtz/cojsFb9gKzoO+JoAUxVivHeOsM0KZsectL8wu+J7cTNVJITmjT",
+	"u3zZ986QmEg11DVjpF+WJwyhgdNIestLc76ancRp7C0vzKlfhJpf8/k6hEpoAtcLPUnoKhPEIGEQJ72b",
+	"1zt/fqn7ytud+192rn3Rvfnp7v0bvfu3FDbamEiUUkkigwfOfgqB+g61sECyRQSKIGwCR0k2vxs/MaEX",
+	"S0OKTTUYj7E08B5b9EpbmXNs5bLvcRAJowI0nVc5q0cQqz8DRiVQjU6cJBEJsFqrlpgR//hTYfZerPwD",
+	"Dg1v2fuHWsFINfNW1LJ59Yr96FpBHBqpwBFiHGHUwCRKOfjo7OOn0InFpUdmvcu+dxYCxsN9wJoMHDud",
+	"AxrzRiBNDdhGQmIaIkY1uQxpSgCJKUO0ipvgxpE6MbOe77UAh/ZMqgPVv8DgidAz2RXU+5UggESCxiMO",
+	"Q808OFrlLAEuieKABo4E+F5SenTJg81MKBAJsRi1lcfUcIUjCw7mHG+r3y0sWqM+fkKNuex7Sel4DbH0",
+	"IBtrgGMiYPgw1rGAY4vLmnxqT1gyfkggQZoUQtRmPESyhaV+D1RyS3GB9DMiyudwAL3q6CSALT77l1XT",
+	"CRwDqm9LEKgNHBC22C8En52wzlgEmGqUkdixiVgBTANA8ycemfP80QjRsD2bEq5ge8Yr70EtYElR2kCB",
+	"QT8j94V8WlZXQkqBt0JFG/h3xT5Ami05LkNMxj9CYpkaaKmSlc94GbWUyGXyYoOlVP8Nm8BLuClpnzLG",
+	"7Xw50C5knsJRNDEyI9Yk1HHWfS+GuG6m2w+7px9VY40ScUySALdia5jZWQT9VBwa0k+xAZRY+LKJnBiJ",
+	"CFC5BgEHOSFeSOiESORz7U8vomhrBzshY1RyHEwKVUiaIOS4Mk/ClnTjFbbkoxNMNbA5PW/fLH4GmWuv",
+	"j7IgjYHKs2qZA9vuAIz7wGMEwmSQVDK4nXYkQ+gJnNBsJYzLs/Bsarc6AVQsAUpoU/QZn3Zkv8RvE9nK",
+	"dJb+RFnOOIpQwskmloA2cZSCcOoQDtie4ZLFnFm1+e9REszO4kLB4ziAqRHEbqQsVyaYNmApHVcl6JVG",
+	"U94M8+3Urv3vK+b0RvNtOdFHIAof45xNKvtDkJhETiw21Jyj92aG+dlMLuiesEZagqUErnjxJ8/MzZzA",
+	"M40Ll44tXv7BkB3ke1szTTZjHwZWUIrZJ4yJkb+cIbE6OXbulrfsNYlspfXZgMW1ekrDGdgKWpg2Qf+q",
+	"5TPpXTwBOJKtSc/bRgklpROSYD6BQbKK+Wiysw0nNk8/WoXLowsT4PL0o9PD5I8gkU8bqTLxYYtjImMr",
+	"jcfRaAJHFRoNN6ulwWg+Vp/7ZXjsUtkELlKc0c7badpgE257IrvTuIjOvVHWdjsK5ptDAlnjfNiF77P/",
+	"l2kaRRVOkNqs8UfGgJWnEdRZ3yGx6OrnQ+XJzp7F7SdBCO2gKqdSbQFC9/naBDoOFS2uciO5vAODrtJC",
+	"2awlsF1UfgraK0GuFb6NYV1SmvMLx/uU5lF/Omb3PkvMO5ZIsBBtG/4ofzq3sNj/7YK/n0U/zHjmXX90",
+	"w7jDyj8WiCiPsbTi0ZFWQ27kG3T6mTrMt1BBM2P5T0iyA0d91eYqjcOnoJ1ZzxPuBachARo4nH+IE7mN",
+	"Gjo4lqT1iAQozNbwx9NgBgUx3jptRh9bHPauS1Gs/vX/+dzjM8eR9SH6LMoTj8wvuVhug9Cw7ErHmKY4",
+	"0k6HjnViHcgUOE4ixRsRNHF0kSWEmhDFsymOiNy+yEFrOSPTsY1fGLccK0z5XtCCYCMi2qFhsjWOY65h",
+	"K3brIuK3U46ZqhvbbiprOywMgq1o7ydAgCmjJMCRDSbZGHpmp5ZJcmxhfnFxZGxilKbUBs/UTNNqV8xp",
+	"nbnN6Qppv8ohwRwmBLbOwm23QFTccUggNeAksppSx4JDCEiMI2SgL/ldBSwb4JjUHtgN2M7I1iBcGPmK",
+	"ZcoHCbh0bJ/zVBp4bHFMRldQ+WbH+yBw0ohwmBaEL2+X0VypKIEFOGiVZdSIgJHvgTv0ZII7oyUcx23n",
+	"98+1Rhsj6lvfxIGeU0CDkjZ2n27M5ZmSiUzo0CHihcT1CE4iXKRCGkrIixqHBnClF2r2jZiNQ50S2sQR",
+	"CS9yE4dAf73yeSY8GM9yKPmTVAYshosp3aCsTQcMyAJNyp7GNDztDqXtc8RBObPjO1QlB9jBAxNGbi0G",
+	"KoAu4rrDX0oiI9iHLUc6IeptNk2+VAWvhOnEwcNA/dkgAZZuKAMOIZGZQzNshTciLB8HB7s1gCKMYkZl",
+	"y6WVmhyH7hWVqoVwZVxfKGbhZBFj36NpZtKNl/TJ0DpaNiScbZJwXHMxG/1UlfISAVDMCZtwf4KlPKiY",
+	"MY1jZRk5p6lmVfXmMbfYTCmRq5y4jMqYRBFRDGACi2g7xYonAhxFJ9EcIgJ98+HHe7duOa0W4MKez1GI",
+	"HAyt2S8L0pXoMoD0nBeKE5btNWPRHJ0Zq5XJ0nc+yrgoDobfd8RK7L3PGdYZ2snOcQMHMEG4yURXHbyT",
+	"fz1e1Mpi2HXI3HmGwZSIXsXPwHfhpMjKP3imJqmsp7CGk8nOau80wkKiNmcSkC7pGEtNZKAOW33m3SGB",
+	"CktbzdjvFw+ZfCNjJBwivG+y/dKoGfpB5bY0QaOgDhGjTSQZItJH9W1EWUqHzVJXmsuiopqg34LHJ+PN",
+	"rPziwVjTtYE10qSn6QGEfh4oLjPKVs+CJftGSdZyl2Gy3Tn9kvPe+XRu7mggUiJB/wnL5kkLtszv855v",
+	"jPgt7agjCBeWluZPLIePLOETx5XBOYbrIkizyimeXzju8ooH3Rjtv6hpnDhJ6zERmTb6lpm4sVg2CwqM",
+	"jKNYH2Rfj15Xh5gKFO3Sj+XFaywYDhgf7IJp+gCfP6YZNPs1IrdhXKPS6i5SnGMbMCkVcBCAEBdl9umw",
+	"Y7GVEA7iYl/JQ9mEV19ezMz1LN70Q8B8nFhQ3/J9k/WtfMElVQUEKSdye00h2oYVzLJZRZa2xs2jfIKW",
+	"lIk23fNwZzEUCxIMjxSQs7cuAwwY2yBQ1AHWUxpezAYVdEzIj2DbVJIR6yD0s2Dn5fc6L33Wef333Q+u",
+	"79650v3wo72vb//93vvrq0+vnUM16wqKddR9/Y3dnU87X/977+afO2/c6L3/YufN+7t3P/37vdd6v/hy",
+	"76vPux/8ce+3L3auvbf3yfOdl//jb1de2Lt9t/P6O90PP9u7+nszoPf+i6Ye8m9XXjhPz7WAg7IxGQXU",
+	"xttKi7U5kbCMhpaXeANE32HxEaYh6sub8DQCE6MJYRadBRwKpDxeU3yKz9NSnaW1Jsy3xuXGtgZMoVSg",
+	"9XJp5bqu2BTVJZsccNCCUGthxhHWBVICLc0dnT1Pz9MZ9Ngm8O0slmSMbRtoN3pY4QEPxJd8hAUixvqw",
+	"W9cGyeGzj59Cxx85voQ4S2ko0D+tPf0UMnayQLjONgEt/GTp6JFZvbL2yhHmkNdSIlu9mUeQxSxaD1gI",
+	"6waMscIPPlovocfQUqI2zigQ6tXPECHN4gluatohluBnU0CmtFec1NtTCt+UA9u6O7vt9TOEbqwjU+5o",
+	"N75w/LjZ2SowpZEUatR4XSyBkT0FyBwRzSUCaIjWf5jScOaU4I1lNL9uRoOmima6kyjGQYtQECgVgDAy",
+	"hxZpcaA56DxFGWMynMpWTb9a16CcUyyR1iMiFBdErIkOr9d0XDphhMp1H63XJImg9tcrn6/76NTC2iqS",
+	"EWvOqIfiiEK7VrIKHhN2XK8pS5eAWEdNsgk6GklAqEMiW0A4ylIFs+epdloCoKbykYRAlTujhJC3kijG",
+	"nFmYnSuERelZ2eH0um9/0b1xa+/z53tf/aZz54XOBzvdn3/Wef0T9JevNR19E2z2EW5yAMSojwRIGRkk",
+	"K3gkCrHEyLp1Yjb32pY9hX0UY74BEq2snvZKDqQ3r+PACVCcEG/ZOzo7r8FNsGxpkVrDJpdnKtKZKbgx",
+	"ZZyE0dOh2lMYZgm/PBj0QxvgnUplbimjeLlfg0iewmAB9cLc/NRWtgWCjnpgxXUWNcppyU7CrHEabGGR",
+	"e/Ic2lJNdpkXOveu9P7wau+9u537byvhfe1rxQUrNqxrS2dnCNVOh85DAE1ByT71w6TIDgnE2hThMCaU",
+	"CKmLbj2d9Bc6AWHV1QW1ck3zVJyViDbBReNiiN/XmPCMe4/FkJptXLjsjxxpmgfGGFgu/r98YYj+c6Mx",
+	"nxWPPzi1utfeVBr5jWu9nc8VnZ6mkCE/xxnKiskIR02ODRYzWkiOQ2UbDdKidomEl0cTZJge2krRZSm5",
+	"2LFeZ/nY+GMeARNEemgkmcb5KdOioIKPlBmh0e+rs0RYKHyUKk9fC1F1vHXBw1iEqZUCV9XH5lR50P8t",
+	"Qk3j7OzufNp9963O1Zt7t59X9DrHcQiojFltrpWO0tjkERJLyKoAnLRZy0d8T5hBwvTuvtW79cvOjbcV",
+	"Vda0oWEE2QA5jGBT5gOESFkHWWrWSSPjc+1vSdgylAMzJOz8D9uOKJfVV1gTpvZdmaOipdSH7n1hysqc",
+	"mk3R/WCn897vivO2khnehwQyxEEBB23D4khMzb7IfMky4R3WlHbctNcoEG5IsDa5bBHaNO6hMnIhAeWk",
+	"MKowFaYc1yOYRWtAQzOsr+sHNzHRA3HUxtsCCdyAZUTkeWoM+yL2DKEFYBat6LUxWppbRIfXB1K360dQ",
+	"xNiG/tLuC6WJ9jy1q+MCwLgJA9InrZtmyIPg81JQbixGn5vaynl/m6uFzr6bBj8PxERMQEQLK41X5Ysa",
+	"r93SqMSbOTf2M2ctKSpZ3Ez6FDOsSHI3W1NdMg7hLFpX7hdloXGK1239nmIHzQknUdtysDrdAsWpkKgO",
+	"5uk2S1EMmM4OsUlWXnMwfJLN/pCZJC95qZCEpSBT23YGbiOBt6fBOL1f/Lp77Y3On1+yjHPzl3uvvKAY",
+	"xwJVUEy5+4qIY7DOvpb6GcY20uShGBkXDvJkm8ZDB8myPj0f5W166LBgqIH5ES0YdcceOkyZRMVYRV2i",
+	"fedD+iBguo1ixuHIVMTDrz/bu/2xkQq9u291/+0DReIfm7RdoMSzDgOOFA55kK5aKigdSlMcocODuPWR",
+	"0j1yMKmpI046PgXhSaSLJotgoA7XbUAi8/ZnzMEhFlL5aFGBekCmUr7CQzaWyt1vDnZb0wLXt/YIB4Qj",
+	"DjicinTYvfPK7r3fdN+5unv3P7U2UWshnNMHpTQErokaZn18OetgiSPWHOSc2iUzslpAlCg5WkTky347",
+	"MWE7/yYTFCyQIGeE5IDjfjLmaf86sTXFQw3wLgGfIWcWnWPmBOicujktWXBVW3sMhJIqCLaIkA9AYZsr",
+	"UlhVrlie03nmgvqZ5Y2euaAwU7CDTaPk7LBSMEJ9exwuaOmeqecqSf+EfX+Actu2bVVQIuEsACGyrMns",
+	"ILb60NG5+W73q7saERHZhNKuzT7tposGHLc+LLqADnDbpVUcW9eaAGc+j7bFlHVv7wXQVpoy36bCcP0c",
+	"pZNx3c9f6Lz8Jx3xyBNhJjwlSQxWNZqkmm6zKRBtcWsQbVyx6ujTk/b9/7SIre++HoYzU8Xpum7G1ffy",
+	"3cRIKgi7e+/9zpvvKovyvg6aWNyb9Izh4v6wb0a8PlLub0k+mXW/fB/wHUmJLPybdwy58U6hySTRKK4+",
+	"R0+VB32f/nCkP3qfvNp5++X+9Aftx5o7JFgetD/zl4jw/QkY8mrL+C9jfnzE5z3K1XYqxw2ZX8Pxv4cG",
+	"04ngZvt2GVKwJbWgN9agmJ1OEqvzxmt7N653P7qWGQoZhYr7knQZLms0dC2Lck0EkszP040WIEcko58Z",
+	"SjUV1cH5c7ZIazxvc2um3W7PKP9gJuUR0ICFphC3QPcEZWo6azdUZWbMt4ulkPXoirPSTI6qsocaBjMI",
+	"dd41JlqMyxllZIemCmY6rk9e9Tbo6JQTA90bH+/e/bR3/TXFdqeGsgK2D7avREcXBx17ZPEE+stvF2cX",
+	"j1RmArKiz9ql4uaAapGfVXyOI2r6biJ4iL7xZCQv3/xQ4ZFZFD0817hggutvde5d6V7/r73bO50r9zKp",
+	"YwEqImYGzaY0uQxVlZuSlSRVZ2IB86C1mg0bIvfghZc3lUe+81rn5i/3bt/oXntn79Uvu+9c3bt9Q3Os",
+	"LiQDfbGc6dRtMxS0sBKcCpmM6zBjxaWOz3q6fe8x2oyIaJlJsgpip2Oib/UZEjluBydrjalycpwtpe6p",
+	"YhZO5CtVTJN38eTzZLL1zLzne2cW1D9H1T+LTtFasc+sJ2h4WsML5ro73Zjr+Z5SPoyT5+xTHrSwgHCC",
+	"9UoNTFM1Lr4j031KOZaiWaryOktrKZgCv7w9WncbfYubLqfsx3U/udL76uPuay/0rr+2u/PbzlvPm2IE",
+	"JSuQaRTLqx0rA3AJZ6whapeyctlqZbOqRo6lakp3OVYrmskugR3NCRK2ZC2JMKEjyDBM6aLiVWOjsA5N",
+	"P5dOUkxFf3z4Ue9Xt5QF8e7PSzFTatY5JJBZvkEi8NEmcNIgECrrNSIUDFT1lIa6mLVKl+hIf3U89ax5",
+	"/Z2EU1eiCOlrrZTW2NAIXZo7+jAW1svmBsGIGO4XX/bu/l4RRuNKuwbAq4O5pe6HECIwjdAD6ps06dOp",
+	"HMb64nC2bM1k5VkqT9oSCl0pToRuM6CojoONAdGzBnLmlOm5OCABlCPnmytXOld3tJghTaqgdFqyvpv5",
+	"ftxiK/Hpg2S+/cuRA/12Ks7n/bc612/s7fxh9+59kzhlphzJLIGIqMCL23O0LYEHVOtiJn/Ivls1JSyH",
+	"E2oYfKAlgggkQD50Dq8QBqbGPOd3QhEWCNtC80onTqQJ8E2inmSNEpUC+TH73q1XB+w4e2HKA9vGWch3",
+	"MmOwn4x7X/zsm3df2t15tfeLL/W18a3tCpfBXtO5nzEw4S2g/99jyr1fvdm79ZGx/xTuLROh+ra+Hsi3",
+	"QX3ThUZiOGnr+LBu5crr+fQ9P2UuLvjWxcn6Vtl9ilPNtbMHJMX677R9YGH2HEmmkqhPcLChr72fgk65",
+	"fa9zdafz0u+++dnvdJTpVhZgaLdYlN99pwQQRaD8ORrkAKDD/3p69cgkVuMwsW3P04g0w78UF2R8n2LY",
+	"J8mmHbLe9WvdD/6YpR2sM4Ysok1CO8QSCzDhcQ5NUyvcn5goeWyD8cr96zSU3Wqpk/LIW/ZqGkl23qH/",
+	"FCRXdoI0dUSruB5xOV9pWBMUtaX6NuiBhtn+CKQuHXMoE531N2oki9wbdhd4WzveRAqIGqX/KsU4PcNT",
+	"FdnNOM/u9+k91/qWWr+6ZRGgLW+D9VSXwg2709mmLG3UnOU2MRMR6++BcfXZm8TU7p2fF005A3lBu1CW",
+	"kBgG3miDHHkcmmmEJeO68zcsUbB04rMrNvL/6gERXVlvylzUYVXAOmj9/GedHd1uR4T6BNs6F/NLO5/Z",
+	"Pu2q1lm6fOHyfwcAAP//",
 }
 
 // decodeSpec returns the embedded OpenAPI spec as raw JSON bytes,
