@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -460,5 +461,111 @@ func TestRun(t *testing.T) {
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
+	}
+}
+
+// TestResume kills the follower between any two requests, opens it again and lets it go on: the state is that of one
+// that was never killed.
+func TestResume(t *testing.T) {
+	m := followtest.New(t)
+	for i := range 600 {
+		m.Log.Append(grant(uint64(10+i%7), put(fmt.Sprint("grant/", i%97), fmt.Sprint(i))), foreign(5000), public(put("product/1", fmt.Sprint(i))))
+	}
+	m.Publish()
+	whole := m.Follower(bank, filepath.Join(t.TempDir(), "state"))
+	follow1(t, whole)
+	path := filepath.Join(t.TempDir(), "state")
+	for n := 1; ; n++ {
+		f := m.Follower(bank, path, func(c *follow.Config) {
+			c.HTTP.Transport = &cut{after: n, RoundTripper: c.HTTP.Transport}
+		})
+		err := f.RunOnce(t.Context())
+		f.Close()
+		if err == nil {
+			break
+		}
+		if n > 100 || errors.Is(err, follow.ErrFork) || errors.Is(err, follow.ErrWithheld) {
+			t.Fatalf("cut after %d requests: %v", n, err)
+		}
+	}
+	f := m.Follower(bank, path)
+	a, b := whole.Scan("", 1<<20), f.Scan("", 1<<20)
+	if len(a) != 98 || fmt.Sprint(a) != fmt.Sprint(b) || whole.Status() != f.Status() {
+		t.Errorf("whole %d keys %+v, resumed %d keys %+v", len(a), whole.Status(), len(b), f.Status())
+	}
+}
+
+// cut breaks the network after some requests.
+type cut struct {
+	after int
+	http.RoundTripper
+}
+
+func (c *cut) RoundTrip(r *http.Request) (*http.Response, error) {
+	if c.after--; c.after < 0 {
+		return nil, errors.New("network is down")
+	}
+	return c.RoundTripper.RoundTrip(r)
+}
+
+// TestReadersSeeOnePosition: while steps are applied, a View never mixes two of them.
+func TestReadersSeeOnePosition(t *testing.T) {
+	m := followtest.New(t)
+	f := m.Follower(bank, filepath.Join(t.TempDir(), "state"))
+	follow1(t, f)
+	stop, done := make(chan struct{}), make(chan struct{})
+	views := 0
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			f.View(func(v follow.View) {
+				a, _ := v.Get("a")
+				b, _ := v.Get("b")
+				if string(a) != string(b) {
+					t.Errorf("a is %q and b is %q at %d", a, b, v.Size())
+				}
+				views++
+			})
+		}
+	}()
+	for i := range 30 {
+		// Each step has an entry for a and one for b.
+		m.Log.Append(public(put("a", fmt.Sprint(i))), public(put("b", fmt.Sprint(i))))
+		m.Publish()
+		follow1(t, f)
+	}
+	close(stop)
+	<-done
+	if views == 0 {
+		t.Error("nobody looked")
+	}
+}
+
+func BenchmarkFollow10k(b *testing.B) {
+	m := followtest.New(b)
+	for i := range 10_000 {
+		if i%50 == 0 {
+			m.Log.Append(grant(uint64(i+10), put("grant/1", strings.Repeat("x", 300))))
+		} else {
+			m.Log.Append(foreign(uint64(i + 10)))
+		}
+	}
+	if err := m.Publisher.RunOnce(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	n := 0
+	dir := b.TempDir()
+	for b.Loop() {
+		n++
+		f := m.Follower(bank, filepath.Join(dir, fmt.Sprint(n)))
+		if err := f.RunOnce(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		f.Close()
 	}
 }

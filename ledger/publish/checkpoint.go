@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -80,18 +81,24 @@ func NewPolicy(logKey string, witnessKeys []string, quorum int) (Policy, error) 
 	if err != nil {
 		return Policy{}, fmt.Errorf("couldn't read the log key: %w", err)
 	}
+	public, err := publicKey(logKey)
+	if err != nil {
+		return Policy{}, fmt.Errorf("couldn't read the log key: %w", err)
+	}
 	p := Policy{Log: v, Quorum: quorum}
-	names, keys := map[string]bool{v.Name(): true}, map[string]bool{}
+	seen := map[string]bool{v.Name(): true, public: true} // a name is never 32 bytes that are a key
 	for i, k := range witnessKeys {
 		w, err := fnote.NewVerifierForCosignatureV1(k)
+		if err == nil {
+			public, err = publicKey(k)
+		}
 		if err != nil {
 			return Policy{}, fmt.Errorf("couldn't read witness key %d: %w", i+1, err)
 		}
-		public := k[strings.LastIndexByte(k, '+')+1:]
-		if names[w.Name()] || keys[public] {
+		if seen[w.Name()] || seen[public] {
 			return Policy{}, fmt.Errorf("witness key %d: name or key is there twice", i+1)
 		}
-		names[w.Name()], keys[public] = true, true
+		seen[w.Name()], seen[public] = true, true
 		p.Witnesses = append(p.Witnesses, w)
 	}
 	if quorum < 0 || quorum > len(witnessKeys) {
@@ -99,6 +106,28 @@ func NewPolicy(logKey string, witnessKeys []string, quorum int) (Policy, error) 
 	}
 	return p, nil
 }
+
+// publicKey reads name+hash+base64(algorithm ‖ key) strictly, which the libraries don't: ed25519 only, the hash fits, one
+// spelling. It gives the 32 bytes, the same for a note key and the cosignature key of one seed.
+func publicKey(vkey string) (string, error) {
+	name, rest, _ := strings.Cut(vkey, "+")
+	hash, text, _ := strings.Cut(rest, "+")
+	b, err := base64.StdEncoding.Strict().DecodeString(text)
+	if err != nil || base64.StdEncoding.EncodeToString(b) != text || len(b) != 33 || b[0] != algEd25519 && b[0] != algCosignature {
+		return "", errors.New("want an ed25519 key in base64")
+	}
+	sum := sha256.Sum256(append([]byte(name+"\n"), b...))
+	if fmt.Sprintf("%x", sum[:4]) != hash {
+		return "", errors.New("name, hash and key don't fit")
+	}
+	return string(b[1:]), nil
+}
+
+// Algorithms of note keys: C2SP signed-note and tlog-cosignature.
+const (
+	algEd25519     = 1
+	algCosignature = 4
+)
 
 // Cosignature is a witness's verified word that it saw the checkpoint extend what it saw before.
 type Cosignature struct {
@@ -111,6 +140,7 @@ type Head struct {
 	Checkpoint
 	Signed       []byte // as received, with all signatures
 	Cosignatures []Cosignature
+	Unknown      int // signatures of keys outside the policy, not looked at. An auditor of a closed set of files wants none
 
 	sigs []note.Signature // verified ones, the log's first
 }
@@ -132,6 +162,13 @@ func (p Policy) Open(signed []byte) (Head, error) {
 	if h.Origin != p.Log.Name() {
 		return Head{}, fmt.Errorf("checkpoint of %q, want %q", h.Origin, p.Log.Name())
 	}
+	for _, s := range slices.Concat(n.Sigs, n.UnverifiedSigs) {
+		// The note library takes any spare bits at the end of base64; here one signature has one spelling.
+		if b, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil || base64.StdEncoding.EncodeToString(b) != s.Base64 {
+			return Head{}, fmt.Errorf("signature of %s is not in canonical base64", s.Name)
+		}
+	}
+	h.Unknown = len(n.UnverifiedSigs)
 	byLog := slices.IndexFunc(n.Sigs, func(s note.Signature) bool {
 		return s.Name == p.Log.Name() && s.Hash == p.Log.KeyHash()
 	})

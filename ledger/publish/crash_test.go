@@ -24,7 +24,6 @@ func quietConfig(t testing.TB) Config {
 		CheckpointEvery: time.Millisecond}
 }
 
-// expected is the set of files that a tree of the log's size has.
 func rootOf(l *publishtest.Log, n uint64) [32]byte {
 	r := Factory.NewEmptyRange(0)
 	for i := range n {
@@ -34,8 +33,11 @@ func rootOf(l *publishtest.Log, n uint64) [32]byte {
 	return [32]byte(h)
 }
 
-// checkFiles compares every file that the tree of size needs with hashes computed from the entries.
-func checkFiles(t *testing.T, f files, l *publishtest.Log, size uint64) {
+// checkTree compares every file that the tree of size needs with hashes computed from the entries.
+func (f *volatileFiles) checkTree(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, l *publishtest.Log, size uint64) {
 	t.Helper()
 	row := make([][]byte, size)
 	for i := range size {
@@ -56,7 +58,7 @@ func checkFiles(t *testing.T, f files, l *publishtest.Log, size uint64) {
 			if lv == 0 {
 				leaves, err := readBundle(f, n, w)
 				if err != nil {
-					t.Fatal(err)
+					t.Fatalf("bundle %d: %v", n, err)
 				}
 				for i, x := range leaves {
 					if !bytes.Equal(x, l.Leaf(n*256+uint64(i))) {
@@ -140,7 +142,7 @@ func TestCrashAtEveryWrite(t *testing.T) {
 			if size > 0 && (!ok || h.Size != size || h.Root != rootOf(l, size)) {
 				t.Fatalf("operation %d seed %d: published %d of %d", at, seed, h.Size, size)
 			}
-			checkFiles(t, f, l, size)
+			f.checkTree(t, l, size)
 			p.Close()
 		}
 	}
@@ -206,5 +208,5 @@ func TestStalePartials(t *testing.T) {
 			t.Errorf("%s is still there", n)
 		}
 	}
-	checkFiles(t, f, l, 813)
+	f.checkTree(t, l, 813)
 }

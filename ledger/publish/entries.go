@@ -29,9 +29,6 @@ func InAudience(caller contracts.ID, e *ledger.Entry) bool {
 // maxWait bounds how long a request for entries that don't exist yet is held.
 const maxWait = 30 * time.Second
 
-// pollSource is how often a held request looks at a source that doesn't call Wake.
-const pollSource = time.Second
-
 // EntriesHandler serves GET /entries?from=&to=[&wait=30s]: a Page of the bodies in [from, to) that the caller may read.
 // Next advances over withheld bodies, so that asking from Next comes to the end. When the ledger has nothing at from,
 // the request is held for up to wait, then answered with an empty page. Entries are served as soon as they are durable,
@@ -123,12 +120,11 @@ func (p *Publisher) page(ctx context.Context, q entriesQuery, mayRead func(*ledg
 		}
 		for _, e := range es {
 			g.Next++
-			if !mayRead(e) {
+			if !mayRead(e.Entry) {
 				continue
 			}
-			b := e.Encode()
-			g.Bodies = append(g.Bodies, Body{Position: e.Position, Encoded: b})
-			if size += len(b); size >= pageBudget {
+			g.Bodies = append(g.Bodies, Body{Position: e.Position, Encoded: e.Encoded})
+			if size += len(e.Encoded); size >= pageBudget {
 				return g, nil
 			}
 		}
@@ -138,25 +134,18 @@ func (p *Publisher) page(ctx context.Context, q entriesQuery, mayRead func(*ledg
 
 // waitHeight gives the ledger's height, waiting until it passes from, at most d.
 func (p *Publisher) waitHeight(ctx context.Context, from uint64, d time.Duration) (uint64, error) {
-	end := time.NewTimer(d)
-	defer end.Stop()
-	poll := time.NewTicker(pollSource)
-	defer poll.Stop()
-	for {
-		grown := p.grown.next()
-		height, err := p.src.Height(ctx)
-		if err != nil || height > from || d == 0 {
-			return height, err
-		}
-		select {
-		case <-grown:
-		case <-poll.C:
-		case <-end.C:
-			return height, nil
-		case <-p.stopped.Done():
-			return height, nil
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
+	height, err := p.src.Height(ctx)
+	if err != nil || height > from || d == 0 {
+		return height, err
 	}
+	waiting, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	defer context.AfterFunc(p.stopped, cancel)() // Close must not wait for readers
+	if err := p.src.Wait(waiting, from); err != nil && waiting.Err() == nil {
+		return 0, err
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	return p.src.Height(ctx)
 }

@@ -93,13 +93,45 @@ func open(ctx context.Context, cfg Config, src Source, f files) (*Publisher, err
 			return nil, err
 		}
 	}
+	if err := p.growToLedger(ctx); err != nil {
+		return nil, err
+	}
+	p.vet = func() error { return p.refuseConflict(ErrWitnessConflict, ErrWitnessAhead) }
 	if err := p.step(ctx, true); err != nil {
 		return nil, fmt.Errorf("couldn't republish: %w", err)
 	}
-	if err := p.refuseConflict(ErrWitnessConflict, ErrWitnessAhead); err != nil {
-		return nil, err
-	}
+	p.vet = nil
 	return p, nil
+}
+
+// growToLedger writes the tiles that are missing and holds the whole tree against the ledger's own, before its head is
+// signed.
+func (p *Publisher) growToLedger(ctx context.Context) error {
+	for more := true; more; {
+		var err error
+		if more, err = p.grow(ctx); err != nil {
+			return fmt.Errorf("couldn't republish: %w", err)
+		}
+	}
+	t, ok := p.src.(treeSource)
+	if !ok {
+		return nil
+	}
+	size, hashes := t.Tree()
+	if size != p.tree.size {
+		return fmt.Errorf("%w: the ledger's tree has %d leaves, its log %d entries", ErrDiffers, size, p.tree.size)
+	}
+	if size == 0 {
+		return nil
+	}
+	r, err := Factory.NewRange(0, size, hashes)
+	if err != nil {
+		return fmt.Errorf("%w: the ledger's tree: %w", ErrDiffers, err)
+	}
+	if root, err := r.GetRootHash(nil); err != nil || [32]byte(root) != p.tree.root() {
+		return fmt.Errorf("%w: the ledger's tree has root %x at size %d, the tiles have %x", ErrDiffers, root, size, p.tree.root())
+	}
+	return nil
 }
 
 func (p *Publisher) refuseConflict(which ...error) error {
@@ -131,7 +163,7 @@ func (p *Publisher) override(allowed bool, err error) error {
 
 // compare checks checkpoint against tiles, and tiles against the ledger. The ledger's own opening has verified its
 // chain of hashes, and a leaf commits to its entry with the hash of the one before: so the last published leaf speaks
-// for all of them. CompareAll recomputes every leaf instead.
+// for all of them. CompareAll recomputes every leaf; growToLedger compares roots where the ledger has one.
 func (p *Publisher) compare(ctx context.Context) error {
 	height, err := p.src.Height(ctx)
 	if err != nil {
@@ -173,12 +205,11 @@ func (p *Publisher) compare(ctx context.Context) error {
 	if err != nil || len(es) != 1 || es[0].Position != h.Size-1 {
 		return fmt.Errorf("couldn't read entry %d: %w", h.Size-1, errors.Join(err, ctx.Err()))
 	}
-	encoded := es[0].Encode()
 	leaf, err := p.leaf(h.Size-1, h.Size)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDiffers, err)
 	}
-	if string(leaf) != string(ledger.Leaf(encoded, es[0])) {
+	if string(leaf) != string(ledger.Leaf(es[0].Encoded, es[0].Entry)) {
 		return fmt.Errorf("%w: entry %d isn't the one published", ErrDiffers, h.Size-1)
 	}
 	// The bundle must be what the tiles have hashed.
@@ -189,7 +220,7 @@ func (p *Publisher) compare(ctx context.Context) error {
 	if string(tiles) != string(LeafHash(leaf)) {
 		return fmt.Errorf("%w: leaf %d isn't the one in the tiles", ErrDiffers, h.Size-1)
 	}
-	p.prev = ledger.Hash(encoded)
+	p.prev = es[0].Hash
 	return nil
 }
 
@@ -201,7 +232,7 @@ func (p *Publisher) compareAll(ctx context.Context, h Head) error {
 			return fmt.Errorf("couldn't read entries from %d: %w", r.End(), errors.Join(err, ctx.Err()))
 		}
 		for _, e := range es {
-			if err := r.Append(LeafHash(ledger.Leaf(e.Encode(), e)), nil); err != nil {
+			if err := r.Append(LeafHash(ledger.Leaf(e.Encoded, e.Entry)), nil); err != nil {
 				return err
 			}
 		}

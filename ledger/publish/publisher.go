@@ -43,7 +43,7 @@ type Config struct {
 
 	AcceptLoss       bool // open although a witness has cosigned more, or another history. The operator's explicit word
 	AllowUnwitnessed bool // open although no witness answers. The operator's explicit word
-	CompareAll       bool // on opening compare every leaf with the ledger's entries, not only the last one
+	CompareAll       bool // on opening read and hash every entry, for a ledger that keeps no tree of its own
 
 	HTTP *http.Client // to the witnesses; a client of its own when nil
 	Now  func() time.Time
@@ -68,12 +68,12 @@ type Publisher struct {
 
 	mu        sync.Mutex // one step at a time: tiles, checkpoint, witnesses
 	tree      *tree
-	prev      [32]byte // chain hash of the last published entry
-	broken    error    // first failed write; the tree is ahead of its files, so no step runs any more
+	prev      [32]byte     // chain hash of the last published entry
+	broken    error        // first failed write; the tree is ahead of its files, so no step runs any more
+	vet       func() error // while opening: the witnesses' last word before anything is published
 	lastRound time.Time
 
-	head  atomic.Pointer[Head] // published, durable; nil before the first checkpoint
-	grown bell                 // the ledger grew
+	head atomic.Pointer[Head] // published, durable; nil before the first checkpoint
 
 	roundMu sync.Mutex
 	round   *round // next synchronous round, not yet begun
@@ -127,9 +127,6 @@ func (c *Config) fill() error {
 	}
 	return nil
 }
-
-// Wake says that the ledger has grown. It never blocks.
-func (p *Publisher) Wake() { p.grown.ring() }
 
 // Head is the published checkpoint; false before the first.
 func (p *Publisher) Head() (Head, bool) {
@@ -227,11 +224,14 @@ func (p *Publisher) grow(ctx context.Context) (more bool, err error) {
 			if e.Prev != p.prev {
 				return false, fmt.Errorf("%w: entry %d doesn't follow the published one before it", ErrDiffers, e.Position)
 			}
-			encoded := e.Encode()
-			if err := p.keep(func() error { return p.tree.add(ledger.Leaf(encoded, e)) }); err != nil {
+			leaf := ledger.Leaf(e.Encoded, e.Entry)
+			if len(leaf) > maxLeafBytes {
+				return false, fmt.Errorf("%w: entry %d touches more objects than a leaf can name", ErrDiffers, e.Position)
+			}
+			if err := p.keep(func() error { return p.tree.add(leaf) }); err != nil {
 				return false, err
 			}
-			p.prev = ledger.Hash(encoded)
+			p.prev = e.Hash
 		}
 	}
 	return p.tree.size < height, nil
@@ -247,6 +247,11 @@ func (p *Publisher) publish(ctx context.Context, all bool) error {
 	signed, err = p.collectCosignatures(ctx, c, signed, all)
 	if err != nil {
 		return err
+	}
+	if p.vet != nil {
+		if err := p.vet(); err != nil {
+			return err
+		}
 	}
 	return p.install(signed)
 }
@@ -327,30 +332,40 @@ func (p *Publisher) collectCosignatures(ctx context.Context, c Checkpoint, signe
 	return note.Sign(n)
 }
 
-// Run publishes until ctx ends. It wakes by Wake, by a poll of CheckpointEvery for a source that doesn't call it, and
-// for the next cosignatures. It returns only ctx's end or a failure that needs a restart.
+// Run publishes until ctx ends: what is new at once after a pause of CheckpointEvery, which lets a busy ledger fill a
+// checkpoint, and a log at rest again every RecosignEvery. It returns only ctx's end or what needs a restart.
 func (p *Publisher) Run(ctx context.Context) error {
 	for {
-		woken := p.grown.next()
 		err := p.RunOnce(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case p.isBroken() || errors.Is(err, ErrDiffers):
+		case p.isBroken() || errors.Is(err, ErrDiffers) || errors.Is(err, ledger.ErrClosed):
 			return err
 		case err != nil:
 			p.cfg.Log.ErrorContext(ctx, "couldn't publish", "err", err)
 		}
-		// The pause lets a busy ledger fill a checkpoint; a quiet one is published at once after it.
-		if err := pause(ctx, p.cfg.CheckpointEvery, nil); err != nil {
+		if err := pause(ctx, p.cfg.CheckpointEvery); err != nil {
 			return err
 		}
-		wait := min(p.cfg.RecosignEvery, 10*p.cfg.CheckpointEvery)
-		if h, _ := p.Head(); h.Size == 0 {
-			wait = p.cfg.CheckpointEvery
+		h, _ := p.Head()
+		p.mu.Lock()
+		rest := p.lastRound.Add(p.cfg.RecosignEvery).Sub(p.cfg.Now())
+		p.mu.Unlock()
+		if h.Size == 0 {
+			rest = p.cfg.RecosignEvery // nothing to cosign yet
 		}
-		if err := pause(ctx, wait, woken); err != nil {
-			return err
+		if rest <= 0 {
+			continue
+		}
+		waiting, cancel := context.WithTimeout(ctx, rest)
+		err = p.src.Wait(waiting, h.Size)
+		cancel()
+		if err != nil && waiting.Err() == nil {
+			p.cfg.Log.ErrorContext(ctx, "couldn't wait for the ledger", "err", err)
+			if errors.Is(err, ledger.ErrClosed) {
+				return err
+			}
 		}
 	}
 }
@@ -361,16 +376,15 @@ func (p *Publisher) isBroken() bool {
 	return p.broken != nil
 }
 
-func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
+func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-t.C:
-	case <-wake:
+		return nil
 	}
-	return nil
 }
 
 type round struct {

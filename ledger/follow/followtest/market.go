@@ -84,7 +84,7 @@ func New(t testing.TB) *Market {
 		m.Trust.Witnesses = append(m.Trust.Witnesses, w.Key)
 	}
 	m.Log.Fill(1)
-	genesis := ledger.Hash(m.Log.Entry(0).Encode())
+	genesis := m.Log.Entry(0).Hash
 	m.Trust.Genesis = contracts.Hash(hex.EncodeToString(genesis[:]))
 	if err := m.Open(m.Log, filepath.Join(m.Dir, "tlog"), false); err != nil {
 		t.Fatal(err)
@@ -120,7 +120,6 @@ func (m *Market) Open(l *publishtest.Log, dir string, force bool) error {
 	if err != nil {
 		return err
 	}
-	l.OnGrown = p.Wake
 	mux := http.NewServeMux()
 	mux.Handle("/", p.Handler())
 	mux.Handle("/entries", p.EntriesHandler(publish.Audience{

@@ -17,12 +17,11 @@ import (
 
 // Log is safe for concurrent use.
 type Log struct {
-	OnGrown func() // called after each Append, without the lock; may be nil
-
 	mu   sync.Mutex
-	es   []*ledger.Entry
+	es   []*ledger.Stored
 	prev [32]byte
 	err  error
+	grew chan struct{} // closed by the next Append
 }
 
 // Toy is what a test says about an entry.
@@ -39,6 +38,7 @@ func ID(n uint64) contracts.ID { return contracts.ID(fmt.Sprintf("%032x", n)) }
 // Append adds entries and gives the new height.
 func (l *Log) Append(toys ...Toy) uint64 {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, t := range toys {
 		n := uint64(len(l.es))
 		e := &ledger.Entry{
@@ -47,15 +47,19 @@ func (l *Log) Append(toys ...Toy) uint64 {
 			Signatures: []contracts.Signature{{Key: "toy", Sig: binary.BigEndian.AppendUint64(nil, n)}},
 			Public:     t.Public, Objects: t.Objects, Audience: t.Audience, Writes: t.Writes,
 		}
-		l.prev = ledger.Hash(e.Encode())
-		l.es = append(l.es, e)
+		l.push(e)
 	}
-	n := uint64(len(l.es))
-	l.mu.Unlock()
-	if l.OnGrown != nil {
-		l.OnGrown()
+	if l.grew != nil {
+		close(l.grew)
+		l.grew = nil
 	}
-	return n
+	return uint64(len(l.es))
+}
+
+func (l *Log) push(e *ledger.Entry) {
+	s := &ledger.Stored{Entry: e, Encoded: e.Encode()}
+	s.Hash = ledger.Hash(s.Encoded)
+	l.es, l.prev = append(l.es, s), s.Hash
 }
 
 // Fill appends n public entries without objects.
@@ -71,9 +75,9 @@ func (l *Log) Fill(n int) uint64 {
 func (l *Log) Prefix(n int) *Log {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := &Log{es: append([]*ledger.Entry{}, l.es[:n]...)}
+	c := &Log{es: append([]*ledger.Stored{}, l.es[:n]...)}
 	if n > 0 {
-		c.prev = ledger.Hash(c.es[n-1].Encode())
+		c.prev = c.es[n-1].Hash
 	}
 	return c
 }
@@ -85,13 +89,12 @@ func (l *Log) Rewritten(position int) *Log {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, e := range l.es[position:] {
-		x := *e
+		x := *e.Entry
 		x.Prev = c.prev
 		if i == 0 {
 			x.Raw = append([]byte("another "), x.Raw...)
 		}
-		c.prev = ledger.Hash(x.Encode())
-		c.es = append(c.es, &x)
+		c.push(&x)
 	}
 	return c
 }
@@ -111,7 +114,7 @@ func (l *Log) Height(context.Context) (uint64, error) {
 }
 
 // Entries implements publish.Source.
-func (l *Log) Entries(_ context.Context, from uint64, limit int) ([]*ledger.Entry, error) {
+func (l *Log) Entries(_ context.Context, from uint64, limit int) ([]*ledger.Stored, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
@@ -123,16 +126,37 @@ func (l *Log) Entries(_ context.Context, from uint64, limit int) ([]*ledger.Entr
 	return l.es[from:min(from+uint64(limit), uint64(len(l.es)))], nil
 }
 
+// Wait implements publish.Source.
+func (l *Log) Wait(ctx context.Context, from uint64) error {
+	for {
+		l.mu.Lock()
+		height := uint64(len(l.es))
+		if l.grew == nil {
+			l.grew = make(chan struct{})
+		}
+		grew := l.grew
+		l.mu.Unlock()
+		if height > from {
+			return nil
+		}
+		select {
+		case <-grew:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // Leaf is the leaf at position.
 func (l *Log) Leaf(position uint64) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.es[position]
-	return ledger.Leaf(e.Encode(), e)
+	return ledger.Leaf(e.Encoded, e.Entry)
 }
 
 // Entry is the entry at position.
-func (l *Log) Entry(position uint64) *ledger.Entry {
+func (l *Log) Entry(position uint64) *ledger.Stored {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.es[position]
