@@ -139,6 +139,9 @@ func (c *Command) checkSignatures() *Refusal {
 }
 
 func malformed(code Code, prefix string, err error) *Refusal {
+	if errors.Is(err, errReservedSuite) {
+		code = "key.suite_unsupported"
+	}
 	r := refuse(code, "%s", err.Error())
 	var e *canon.Error
 	if errors.As(err, &e) {

@@ -26,6 +26,8 @@ const (
 	SM2SM3        Suite = "sm2-sm3"
 )
 
+var errReservedSuite = errors.New("this suite is reserved and not yet supported")
+
 // PublicKey is "<suite>:<lower-case hex>", for example "ed25519:d75a98…". It is the whole identity of a key: its id
 // is derived from these bytes, so a signature can be verified before any state is read.
 type PublicKey string
@@ -62,7 +64,7 @@ func (k PublicKey) Check() error {
 			return errors.New("want a compressed point of P-256")
 		}
 	case WebAuthnES256, SM2SM3:
-		return fmt.Errorf("suite %s is reserved and not yet supported", k.Suite())
+		return fmt.Errorf("%w: %s", errReservedSuite, k.Suite())
 	default:
 		return errors.New("unknown suite")
 	}

@@ -41,7 +41,11 @@ const (
 type Error struct {
 	Field string // dotted path, array elements and map entries by their index from 0; "" is the whole value
 	What  string // one English phrase
+	cause error  // what a type's Check said
 }
+
+// Unwrap gives the error of the Check that refused the value, or nil.
+func (e *Error) Unwrap() error { return e.cause }
 
 func (e *Error) Error() string {
 	if e.Field == "" {

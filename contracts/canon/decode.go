@@ -27,9 +27,9 @@ func checked(v reflect.Value) *Error {
 	}
 	var e *Error
 	if errors.As(err, &e) {
-		return &Error{e.Field, e.What}
+		return &Error{Field: e.Field, What: e.What, cause: e.cause}
 	}
-	return fault(err.Error())
+	return &Error{What: err.Error(), cause: err}
 }
 
 func (d *decoder) form(p *plan, v reflect.Value, depth int) *Error {
