@@ -85,7 +85,8 @@ var Shanghai = time.FixedZone("Asia/Shanghai", 8*3600)
 // Fen is an amount of money in hundredths of a yuan. Prices include tax.
 type Fen int64
 
-// MicroYuan is a unit price in millionths of a yuan (¥0.0028 is 2800). 1 fen is 10,000 of them.
+// MicroYuan is a unit price, or an amount that accrues from one, in millionths of a yuan (¥0.0028 is 2800). 1 fen is
+// 10,000 of them.
 type MicroYuan int64
 
 const microPerFen = 10_000
@@ -101,10 +102,11 @@ func (f Fen) Check() error {
 	return nil
 }
 
-// Check reports a unit price below zero or above one million yuan.
+// Check reports a price or accrued amount below zero or above one hundred billion yuan. What a price may be is the
+// rulebook's to say.
 func (p MicroYuan) Check() error {
-	if p < 0 || p > 1_000_000_000_000 {
-		return errors.New("want a unit price from 0 to 1000000000000 millionths of a yuan")
+	if p < 0 || p > MicroYuan(maxFen)*microPerFen {
+		return errors.New("want 0 to 100000000000000000 millionths of a yuan")
 	}
 	return nil
 }
