@@ -290,6 +290,9 @@ func applyAgreementAmend(t *tx, b *AgreementAmend) *Refusal {
 	}
 	n := &Negotiation{Buyer: a.Buyer, Provider: a.Provider, Version: a.Version, Scenario: a.Scenario, Kind: a.Kind,
 		Offer: Offer{Policy: b.Policy, QuotaCalls: b.QuotaCalls, MaxStaleSec: b.MaxStaleSec, From: a.From, To: b.To, Billing: a.Billing, Terms: b.Terms}}
+	if n.Offer.Check() != nil {
+		return refuse("agreement.term", "the amended agreement has no term, quota or staleness that could be")
+	}
 	if r := t.checkOffer(n, v, p); r != nil {
 		return r
 	}
@@ -352,7 +355,8 @@ func (t *tx) endAgreement(id ID, a *Agreement, to AgreementState, reason, event 
 		return r
 	}
 	a.State, a.Reason = to, reason
-	g.State = GrantRevoked
+	a.To = min(a.To, t.env.Now)
+	g.State, g.To = GrantRevoked, a.To
 	t.saveAgreement(id, a, event)
 	t.saveGrant(id, g, "grant.revoked")
 	return nil
@@ -378,7 +382,7 @@ func applyAgreementTerminate(t *tx, b *AgreementTerminate) *Refusal {
 			return r
 		}
 		if b.Effective < t.env.Now.Add(terms.NoticeDays*86400) {
-			return refuse("agreement.notice", "one party alone terminates after %d days of notice", terms.NoticeDays).at("effective")
+			return refuse("agreement.notice", "one party alone terminates after the notice that the terms state").at("effective")
 		}
 	}
 	if b.Reason == "" {

@@ -19,7 +19,7 @@ func (m MovementValue) Check() error {
 	if m.Amount <= 0 || m.Reference == "" || len(m.Reference) > 64 {
 		return errors.New("want an amount above zero and a reference of 1 to 64 characters")
 	}
-	return nil
+	return Day(m.ValueDate).Check()
 }
 
 // EscrowValue is an escrow's balance (tag bund/escrow/v1).
@@ -138,7 +138,7 @@ func applyDeposit(t *tx, b *MovementRecord) *Refusal {
 	if a.State != AgreementActive {
 		return refuse("agreement.state", "the agreement is %s", a.State).at("agreement")
 	}
-	if r := t.notFrozen(b.Agreement); r != nil {
+	if r := t.notFrozen(a.Provider, a.Buyer, a.Product, b.Agreement); r != nil {
 		return r
 	}
 	return t.move(b.Agreement, v.Amount, o)
@@ -171,7 +171,7 @@ func (t *tx) quiet(agreement ID, a *Agreement) *Refusal {
 	if d, ok := get[Dispute](t, KeyDispute(agreement)); ok && d.Decided == 0 {
 		return refuse("dispute.open", "a dispute about this agreement is open").at("agreement")
 	}
-	return t.notFrozen(a.Provider, a.Buyer, agreement)
+	return t.notFrozen(a.Provider, a.Buyer, a.Product, agreement)
 }
 
 func applyPayout(t *tx, b *MovementRecord) *Refusal {
@@ -194,6 +194,9 @@ func (t *tx) payOff(b *MovementRecord, typ string, amount func(*SettlementValue)
 	s, ok := get[Settlement](t, KeySettlement(b.Agreement, b.Period))
 	if !ok {
 		return refuse("settlement.unknown", "this period is not settled").at("period")
+	}
+	if e, ok := get[Escrow](t, KeyEscrow(b.Agreement)); ok && e.Custodian != t.me() {
+		return refuse("movement.custodian", "another custodian keeps this escrow").at("agreement")
 	}
 	if typ == "collection" {
 		if a.Billing != Postpaid {

@@ -89,8 +89,12 @@ func applyPeriodClose(t *tx, b *PeriodClose) *Refusal {
 		if ok && last.Report == nil {
 			return refuse("period.unreported", "the period before has no final report yet").at("number")
 		}
+		if ok && a.State != AgreementActive && last.Closed >= a.To {
+			return refuse("agreement.state", "the agreement is %s and its last period closed", a.State).at("agreement")
+		}
 	}
-	p := ClosedPeriod{Number: b.Number, Month: PeriodOf(t.env.Now), Terms: a.Terms, Closed: t.env.Now}
+	// What is closed after the end belongs to the month of the end: no flat fee for a month without an agreement.
+	p := ClosedPeriod{Number: b.Number, Month: PeriodOf(min(t.env.Now, a.To-1)), Terms: a.Terms, Closed: t.env.Now}
 	p.Flat = p.Month != a.FlatMonth
 	a.Periods, a.FlatMonth = b.Number, p.Month
 	if a.NextTerms != "" {
