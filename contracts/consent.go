@@ -251,6 +251,23 @@ func (t *tx) consent(id ID) (*Consent, *Refusal) {
 	return c, nil
 }
 
+// authorityOf gives the source authority that the listed version of a product rests on, or "".
+func (t *tx) authorityOf(product ID) ID {
+	p, ok := get[Product](t, KeyProduct(product))
+	if !ok || p.Listed == "" {
+		return ""
+	}
+	v, ok := get[Version](t, KeyVersion(p.Listed))
+	if !ok || v.Facts.Authorization == "" {
+		return ""
+	}
+	a, ok := get[SourceAuthorization](t, KeyAuthorization(v.Facts.Authorization))
+	if !ok {
+		return ""
+	}
+	return a.Authority
+}
+
 // consentAudience names who is to see that the consent changed: the bank and the provider whose node checks it.
 func (t *tx) consentAudience(c *Consent) {
 	t.audience(c.Buyer)
@@ -293,20 +310,13 @@ func applyConsentSample(t *tx, b *ConsentSample) *Refusal {
 	if c.Sampled != 0 {
 		return refuse("consent.sampled", "the original was asked for").at("consent")
 	}
-	p, ok := get[Product](t, KeyProduct(c.Product))
-	if !ok {
-		return refuse("product.unknown", "no product has this id")
-	}
-	v, ok := get[Version](t, KeyVersion(p.Listed))
-	if !ok || v.Facts.Authorization == "" {
-		return refuse("consent.foreign", "the product rests on no authorisation of this authority").at("consent")
-	}
-	if a, ok := get[SourceAuthorization](t, KeyAuthorization(v.Facts.Authorization)); !ok || a.Authority != t.me() {
+	if t.authorityOf(c.Product) != t.me() {
 		return refuse("consent.foreign", "the product rests on no authorisation of this authority").at("consent")
 	}
 	c.Sampled = t.env.Now
 	t.put(KeyConsent(b.Consent), c)
-	t.audience(c.Buyer, t.me())
+	t.consentAudience(c)
+	t.audience(t.me())
 	t.event("consent.sampled", b.Consent)
 	return nil
 }
@@ -325,6 +335,7 @@ func applyConsentProduce(t *tx, b *ConsentProduce) *Refusal {
 	c.Produced = b.Original
 	t.put(KeyConsent(b.Consent), c)
 	t.consentAudience(c)
+	t.audience(t.authorityOf(c.Product))
 	t.event("consent.produced", b.Consent)
 	return nil
 }
