@@ -77,6 +77,9 @@ func (t *tx) apply() (*Result, *Refusal) {
 	if r := t.spec.apply(t, c.body); r != nil {
 		return nil, r
 	}
+	if len(t.signers) < len(c.Signatures) {
+		return nil, refuse("signature.foreign", "a key signed that is not in the application")
+	}
 	for _, s := range t.signers {
 		if !slices.Contains(t.covered, s.member) {
 			return nil, refuse("signature.foreign", "a member signed who is no party to this command")
@@ -136,7 +139,7 @@ func (t *tx) result() *Result {
 // in the published leaf, so that a party notices a withheld body.
 var private = map[string]bool{
 	"attestation": true, "negotiation": true, "agreement": true, "grant": true, "consent": true, "usage": true, "period": true,
-	"acceptance": true, "certificate": true, "dispute": true, "correction": true, "clr/escrow": true, "clr/settlement": true,
+	"acceptance": true, "certificate": true, "export": true, "dispute": true, "correction": true, "clr/escrow": true, "clr/settlement": true,
 	"clr/movement": true, "clr/settled": true,
 }
 

@@ -119,7 +119,7 @@ func applyErasure(t *tx, b *ErasureRecord) *Refusal {
 }
 
 func applySnapshot(t *tx, b *SnapshotRecord) *Refusal {
-	if old, ok := get[LedgerSnapshot](t, KeyLedgerSnapshot); ok && b.Entries <= old.Entries {
+	if old, ok := get[LedgerSnapshot](t, KeyLedgerSnapshot); b.Entries < 1 || ok && b.Entries <= old.Entries {
 		return refuse("snapshot.order", "a snapshot covers more than the one before").at("entries")
 	}
 	t.put(KeyLedgerSnapshot, LedgerSnapshot{Entries: b.Entries, StateHash: b.StateHash, Time: t.env.Now})

@@ -83,6 +83,11 @@ func applyGenesis(t *tx, b *Genesis) *Refusal {
 		if r := t.selfSigned(m.id, m.a, DutyMaker, DutyChecker); r != nil {
 			return r
 		}
+		for _, s := range t.signers {
+			if s.custody && !b.Sample {
+				return refuse("key.custody", "a key in custody can't sign a rulebook").at(m.field)
+			}
+		}
 	}
 	t.put(keyGenesis, genesisRecord{Sample: b.Sample, Venue: venue, Regulator: regulator})
 	t.put(keyRulebook, b.Rulebook)

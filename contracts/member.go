@@ -247,8 +247,9 @@ func (t *tx) selfSigned(id ID, a *Application, duties ...Duty) *Refusal {
 	var from []signer
 	for _, s := range t.cmd.Signatures {
 		for i, p := range a.People {
-			if slices.ContainsFunc(p.Keys, func(k KeySpec) bool { return k.Key == s.Key && k.Purpose == PurposeCommand }) {
-				from = append(from, signer{member: id, person: PersonID(id, i), duties: p.Duties})
+			k := slices.IndexFunc(p.Keys, func(k KeySpec) bool { return k.Key == s.Key && k.Purpose == PurposeCommand })
+			if k >= 0 {
+				from = append(from, signer{member: id, person: PersonID(id, i), duties: p.Duties, custody: p.Keys[k].Custody})
 			}
 		}
 	}
@@ -343,8 +344,8 @@ func turn(event string, from []MemberState, to MemberState) func(*tx, *MemberTur
 		if !slices.Contains(from, m.State) {
 			return refuse("member.state", "the member is %s", m.State).at("subject")
 		}
-		if b.Subject == t.gen.Venue {
-			return refuse("member.state", "the venue can't leave its own ledger").at("subject")
+		if b.Subject == t.gen.Venue || b.Subject == t.gen.Regulator {
+			return refuse("member.state", "venue and first regulator don't leave their ledger").at("subject")
 		}
 		m.State, m.Since, m.Reason = to, t.env.Now, b.Reason
 		t.put(KeyMember(b.Subject), m)

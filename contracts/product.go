@@ -101,6 +101,10 @@ func (f Facts) Check() error {
 		return errors.New("modes is empty")
 	case len(f.Scenarios) == 0:
 		return errors.New("no scenario, no trade: scenarios is empty")
+	case slices.ContainsFunc(f.Policy.Fields, func(x string) bool { return !slices.Contains(f.Fields, x) }):
+		return errors.New("policy permits a field that the product hasn't")
+	case slices.ContainsFunc(f.Policy.Operations, func(x policy.Operation) bool { return !slices.Contains(f.Modes, x) }):
+		return errors.New("policy permits an operation that is no delivery mode")
 	case f.SubjectVisibility != "identified" && f.SubjectVisibility != "blind":
 		return errors.New("subjectVisibility is identified or blind")
 	case f.SampleKind != "synthetic" && f.SampleKind != "deidentified":
