@@ -50,14 +50,27 @@ type Market struct {
 	Provider, Buyer                        *Actor
 	LawFirm, Assessor, Appraiser, Verifier *Actor
 
-	rng  *rand.Rand
-	code uint32
-	last contracts.ID // id of the last command
+	// Seeds gives back the seed of every key that the market made, for those who write keys to files.
+	Seeds map[contracts.PublicKey][32]byte
+
+	rng   *rand.Rand
+	code  uint32
+	last  contracts.ID // id of the last command
+	rules contracts.Rulebook
 }
 
 // NewMarket prepares a market; nothing is submitted yet.
 func NewMarket(ledger string, exec Executor, seed uint64) *Market {
-	return &Market{Ledger: ledger, Exec: exec, Now: Start, rng: rand.New(rand.NewPCG(seed, 1)), code: uint32(seed) * 1000}
+	return newMarket(ledger, exec, rand.New(rand.NewPCG(seed, 1)), uint32(seed)*1000)
+}
+
+// NewSecretMarket is NewMarket with keys that nobody can guess who does not know the seed.
+func NewSecretMarket(ledger string, exec Executor, seed [32]byte) *Market {
+	return newMarket(ledger, exec, rand.New(rand.NewChaCha8(seed)), 1000)
+}
+
+func newMarket(ledger string, exec Executor, rng *rand.Rand, code uint32) *Market {
+	return &Market{Ledger: ledger, Exec: exec, Now: Start, Seeds: map[contracts.PublicKey][32]byte{}, rng: rng, code: code, rules: Rules()}
 }
 
 // Start is when scripted markets begin: Monday 2026-03-02 09:00 in Shanghai.
@@ -72,7 +85,12 @@ func (m *Market) Random() (b [32]byte) {
 }
 
 // Key makes a key from the market's seed.
-func (m *Market) Key() signing.Key { return signing.Ed25519(m.Random()) }
+func (m *Market) Key() signing.Key {
+	seed := m.Random()
+	k := signing.Ed25519(seed)
+	m.Seeds[k.Public] = seed
+	return k
+}
 
 // Actor makes a member with its keys; it is on no ledger yet.
 func (m *Market) Actor(name string, roles ...contracts.Role) *Actor {
@@ -152,6 +170,7 @@ func (m *Market) Begin() error { return m.BeginWith(Rules()) }
 // BeginWith is Begin under another first rulebook.
 func (m *Market) BeginWith(rules contracts.Rulebook) error {
 	m.Venue, m.Regulator = m.Actor("外滩数据交易所", contracts.RoleVenue), m.Actor("市数据局", contracts.RoleRegulator)
+	m.rules = rules
 	cal := contracts.Calendar2026()
 	err := m.Do("", "genesis", contracts.Genesis{Clock: "scripted", Sample: true, Start: m.Now, Rulebook: rules, Calendars: []contracts.Calendar{cal},
 		Venue: m.Venue.App, Regulator: m.Regulator.App}, nil, m.Venue.Maker, m.Venue.Check, m.Regulator.Maker, m.Regulator.Check)
@@ -362,8 +381,7 @@ func (m *Market) AgreeOn(l *Listing, kind contracts.AgreementKind, offer contrac
 
 // Text is the digest of the contract's text, which both sign.
 func (m *Market) Text(l *Listing, kind contracts.AgreementKind, d *Deal) contracts.Hash {
-	rules := Rules()
-	text := contracts.RenderContract(contracts.ContractInput{Rules: &rules, Provider: &contracts.Member{Name: m.Provider.App.Name, CreditCode: m.Provider.App.CreditCode},
+	text := contracts.RenderContract(contracts.ContractInput{Rules: &m.rules, Provider: &contracts.Member{Name: m.Provider.App.Name, CreditCode: m.Provider.App.CreditCode},
 		Buyer:   &contracts.Member{Name: m.Buyer.App.Name, CreditCode: m.Buyer.App.CreditCode},
 		Version: &contracts.Version{Facts: l.Facts, Number: 1, Certificate: m.certificate(l)}, Scenario: "sme-tax-loan-pre", Kind: kind, Offer: &d.Offer, Terms: &d.Terms})
 	return contracts.TextDigest(d.Salt, text)
