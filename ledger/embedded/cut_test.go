@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -54,6 +55,9 @@ func cuts(tempDir func() string, commands int, m mutation) *ledgertest.Cuts {
 		Open: func(fs *ledgertest.FaultFS, dir string) (*ledgertest.Subject, error) {
 			cfg := testConfig(dir)
 			cfg.Files, cfg.mutation = faulty{fs}, m
+			if err := emptyStore(dir); err != nil {
+				return nil, err
+			}
 			l, err := Open(cfg)
 			if err != nil {
 				return nil, err
@@ -62,6 +66,34 @@ func cuts(tempDir func() string, commands int, m mutation) *ledgertest.Cuts {
 		},
 	}
 }
+
+// emptyStore puts a new state store in place: bbolt syncs the one that it makes, which thousands of trials would wait for.
+func emptyStore(dir string) error {
+	if _, err := os.Stat(statePath(dir)); err == nil {
+		return nil
+	}
+	b, err := templateStore()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(statePath(dir), b, 0o600)
+}
+
+var templateStore = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "bund-store")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	s, err := openStore(statePath(dir), testLedger, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.db.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(statePath(dir))
+})
 
 func subject(l *Ledger) *ledgertest.Subject {
 	return &ledgertest.Subject{

@@ -146,9 +146,6 @@ func (c Config) withDefaults() Config {
 	if c.Rules.Decode == nil {
 		c.Rules = Rules{Decode: contracts.Decode, Apply: contracts.Apply}
 	}
-	if c.Files == nil {
-		c.Files = Dir(logDir(c.Dir))
-	}
 	return c
 }
 
@@ -156,8 +153,11 @@ func logDir(dir string) string    { return filepath.Join(dir, "log") }
 func statePath(dir string) string { return filepath.Join(dir, "state.db") }
 
 func (l *Ledger) open() (err error) {
-	if err := makeDir(logDir(l.cfg.Dir)); err != nil {
-		return err
+	if l.cfg.Files == nil {
+		if err := makeDir(logDir(l.cfg.Dir)); err != nil {
+			return err
+		}
+		l.cfg.Files = Dir(logDir(l.cfg.Dir))
 	}
 	if l.lock, err = lockFolder(l.cfg.Dir); err != nil {
 		return err

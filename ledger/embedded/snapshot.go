@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	bolt "go.etcd.io/bbolt"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/bund-exchange/bund/contracts"
 )
@@ -91,10 +90,11 @@ func (l *Ledger) Snapshot(dir string) (Snapshot, error) {
 	return s, nil
 }
 
-// RestoreSnapshot makes the snapshot at path (a .ledgersnap file) the state store of the ledger in cfg.Dir, in place of
-// the one that is there. It verifies the state against the description; that the description is the ledger's own is
-// for the log to say: Open compares the entry hash, and an auditor the recorded state hash. The ledger must be closed.
-func RestoreSnapshot(cfg Config, path string) (Snapshot, error) {
+// AdoptSnapshot makes the snapshot at path (a .ledgersnap file beside its description) the state store of the ledger in
+// cfg.Dir, in place of the one that is there. The file itself moves, since it may be large; whoever needs it elsewhere
+// keeps a copy. It verifies the state against the description; that the description is the ledger's own is for the log
+// to say: Open compares the entry hash, and an auditor the recorded state hash. The ledger must be closed.
+func AdoptSnapshot(cfg Config, path string) (Snapshot, error) {
 	text, err := os.ReadFile(path + ".txt")
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("couldn't read the snapshot's description: %w", err)
@@ -104,36 +104,21 @@ func RestoreSnapshot(cfg Config, path string) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	if s.LedgerID != cfg.LedgerID {
-		return Snapshot{}, fmt.Errorf("couldn't restore the snapshot: %w", errForeignStore)
+		return Snapshot{}, fmt.Errorf("couldn't adopt the snapshot: %w", errForeignStore)
 	}
 	if err := makeDir(cfg.Dir); err != nil {
 		return Snapshot{}, fmt.Errorf("couldn't make the ledger's folder: %w", err)
 	}
 	lock, err := lockFolder(cfg.Dir)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("couldn't restore the snapshot: %w", err)
+		return Snapshot{}, fmt.Errorf("couldn't adopt the snapshot: %w", err)
 	}
 	defer lock.Close()
-	next := statePath(cfg.Dir) + ".next"
-	defer os.Remove(next)
-	var g errgroup.Group
-	g.Go(func() error { return s.verify(path) })
-	g.Go(func() error {
-		return writeDurably(next, func(w io.Writer) error {
-			f, err := os.Open(path)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			_, err = io.Copy(w, f)
-			return err
-		})
-	})
-	if err := g.Wait(); err != nil {
-		return Snapshot{}, fmt.Errorf("couldn't restore the snapshot: %w", err)
+	if err := s.verify(path); err != nil {
+		return Snapshot{}, fmt.Errorf("couldn't adopt the snapshot: %w", err)
 	}
-	if err := os.Rename(next, statePath(cfg.Dir)); err != nil {
-		return Snapshot{}, fmt.Errorf("couldn't restore the snapshot: %w", err)
+	if err := os.Rename(path, statePath(cfg.Dir)); err != nil {
+		return Snapshot{}, fmt.Errorf("couldn't adopt the snapshot: %w", err)
 	}
 	return s, Dir(cfg.Dir).SyncDir()
 }

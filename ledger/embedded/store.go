@@ -52,7 +52,7 @@ var errForeignStore = errors.New("the state store belongs to another ledger")
 
 func openStore(path, ledgerID string, noSync bool) (*store, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true, NoSync: noSync, NoGrowSync: noSync,
+		Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoSync: noSync, NoGrowSync: noSync,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("couldn't open the state store: %w", err)
@@ -239,13 +239,59 @@ func hashStored(tx *bolt.Tx) ([32]byte, head, error) {
 	if err != nil {
 		return [32]byte{}, head{}, err
 	}
-	s := ledger.NewStateHash()
+	h := hashBeside()
 	err = tx.Bucket(stateBucket).ForEach(func(k, v []byte) error {
 		if len(v) < 8 {
 			return fmt.Errorf("its value of %q is malformed", k)
 		}
-		s.Add(string(k), v[8:])
+		h.add(k, v[8:])
 		return nil
 	})
-	return s.Sum(), to, err
+	return h.sum(), to, err
+}
+
+// besideHash hashes on another core than the one that walks the tree: both take about as long.
+type besideHash struct {
+	full, empty chan []pair
+	result      chan [32]byte
+	page        []pair
+}
+
+type pair struct{ key, value []byte } // of the open transaction
+
+func hashBeside() *besideHash {
+	h := &besideHash{full: make(chan []pair, 4), empty: make(chan []pair, 8), result: make(chan [32]byte)}
+	go func() {
+		s := ledger.NewStateHash()
+		for page := range h.full {
+			for _, p := range page {
+				s.Add(p.key, p.value)
+			}
+			select {
+			case h.empty <- page[:0]:
+			default:
+			}
+		}
+		h.result <- s.Sum()
+	}()
+	return h
+}
+
+func (h *besideHash) add(key, value []byte) {
+	if h.page = append(h.page, pair{key, value}); len(h.page) < 1024 {
+		return
+	}
+	h.full <- h.page
+	select {
+	case h.page = <-h.empty:
+	default:
+		h.page = make([]pair, 0, 1024)
+	}
+}
+
+// sum must be called once, while the transaction is open.
+func (h *besideHash) sum() [32]byte {
+	h.full <- h.page
+	close(h.full)
+	return <-h.result
 }
