@@ -16,7 +16,8 @@ type Pure struct {
 	Ledger   string
 	Applied  []Applied
 	Openings map[contracts.Hash]contracts.KeptOpening
-	time     contracts.Millis
+	time     contracts.Millis // of the last entry
+	wall     contracts.Millis
 }
 
 // Applied is an accepted submission with what it did.
@@ -28,8 +29,11 @@ type Applied struct {
 
 // NewPure gives an executor of an empty ledger.
 func NewPure(id string) *Pure {
-	return &Pure{State: NewState(), Ledger: id, Openings: map[contracts.Hash]contracts.KeptOpening{}, time: Start}
+	return &Pure{State: NewState(), Ledger: id, Openings: map[contracts.Hash]contracts.KeptOpening{}, time: Start, wall: Start}
 }
+
+// SetWall sets the wall clock, which matters to a ledger whose time is not scripted.
+func (p *Pure) SetWall(t contracts.Millis) { p.wall = t }
 
 // Submit implements Executor.
 func (p *Pure) Submit(_ context.Context, sub contracts.Submission) error {
@@ -43,7 +47,7 @@ func (p *Pure) Apply(sub contracts.Submission) (*contracts.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	now, err := contracts.NextTime(p.State, p.time, p.time)
+	now, err := contracts.NextTime(p.State, p.time, p.wall)
 	if err != nil {
 		return nil, err
 	}
