@@ -50,6 +50,8 @@ type Market struct {
 	Provider, Buyer                        *Actor
 	LawFirm, Assessor, Appraiser, Verifier *Actor
 
+	// NodeURL is where the provider's node will be reached.
+	NodeURL string
 	// Seeds gives back the seed of every key that the market made, for those who write keys to files.
 	Seeds map[contracts.PublicKey][32]byte
 
@@ -70,7 +72,7 @@ func NewSecretMarket(ledger string, exec Executor, seed [32]byte) *Market {
 }
 
 func newMarket(ledger string, exec Executor, rng *rand.Rand, code uint32) *Market {
-	return &Market{Ledger: ledger, Exec: exec, Now: Start, Seeds: map[contracts.PublicKey][32]byte{}, rng: rng, code: code, rules: Rules()}
+	return &Market{Ledger: ledger, Exec: exec, Now: Start, Seeds: map[contracts.PublicKey][32]byte{}, NodeURL: "https://127.0.0.1:7443", rng: rng, code: code, rules: Rules()}
 }
 
 // Start is when scripted markets begin: Monday 2026-03-02 09:00 in Shanghai.
@@ -201,7 +203,7 @@ func (m *Market) BeginWith(rules contracts.Rulebook) error {
 	for _, a := range []*Actor{m.Provider, m.Buyer} {
 		url := ""
 		if a == m.Provider {
-			url = "https://127.0.0.1:7443"
+			url = m.NodeURL
 		}
 		if err := m.Do(a.ID, "node.register", contracts.NodeRegister{TLSKey: a.TLS.Public.ID(), ReceiptKey: a.Receipt.Public.ID(), URL: url, Region: "CN-31"}, nil, a.Admin); err != nil {
 			return err
