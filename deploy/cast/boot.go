@@ -1,0 +1,404 @@
+// Package cast starts a market with its members on this machine: keys, genesis, market, witness, data nodes. The sample
+// and the smoke walk both begin with it; everything that happens on the ledger happens by signed commands through the
+// public API.
+package cast
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/canon"
+	"github.com/bund-exchange/bund/contracts/contractstest"
+	"github.com/bund-exchange/bund/deploy/market"
+	"github.com/bund-exchange/bund/deploy/stack"
+)
+
+// Options of a stack.
+type Options struct {
+	Dir    string    // holds everything
+	Bin    string    // folder of marketd, datanode, bundaudit
+	ID     string    // of the ledger
+	Listen string    // address of the API; "" a free port
+	Out    io.Writer // one line per step for a person to follow
+}
+
+// Addresses are what a restart needs to know. They are written to stack.json.
+type Addresses struct {
+	Ledger    string `json:"ledger"`
+	Market    string `json:"market"`
+	Witnesses string `json:"witness"`
+	Serves    string `json:"provider"` // where nodes call the provider's node
+	// where members' systems call their own node
+	ProviderLocal string `json:"providerLocal"`
+	BuyerLocal    string `json:"buyerLocal"`
+}
+
+// Stack is a running market.
+type Stack struct {
+	Options
+	Addresses
+	Cast  *contractstest.Market // nil after a restart: its keys are on disk, its people elsewhere
+	Venue *market.Client
+	Exec  *Exec
+
+	Marketd, Witness, Provider, Buyer *stack.Process
+}
+
+func (s *Stack) path(elem ...string) string {
+	return filepath.Join(append([]string{s.Dir}, elem...)...)
+}
+func (s *Stack) say(format string, args ...any) { fmt.Fprintf(s.Out, format+"\n", args...) }
+
+// New prepares the folder: addresses, keys, configuration. Nothing runs yet.
+func New(o Options) (*Stack, error) {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	s := &Stack{Options: o}
+	s.Ledger, s.Market = o.ID, o.Listen
+	for _, a := range []*string{&s.Market, &s.Witnesses, &s.Serves, &s.ProviderLocal, &s.BuyerLocal} {
+		if *a == "" {
+			var err error
+			if *a, err = stack.FreePort(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	b, err := json.MarshalIndent(s.Addresses, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(s.path("stack.json"), append(b, '\n'), 0o600); err != nil {
+		return nil, err
+	}
+	var seed [32]byte
+	rand.Read(seed[:])
+	s.Exec = &Exec{stack: s, Registered: map[contracts.ID]int64{}}
+	s.Cast = contractstest.NewSecretMarket(s.Ledger, s.Exec, seed)
+	s.Cast.NodeURL = "https://" + s.Serves
+	return s, nil
+}
+
+// Load finds the folder of a market that was set up before; ok is false when there is none.
+func Load(o Options) (s *Stack, ok bool, err error) {
+	s = &Stack{Options: o}
+	b, err := os.ReadFile(s.path("stack.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if _, err := os.Stat(s.path("complete")); err != nil {
+		return nil, false, fmt.Errorf("%s holds a market whose setting up was interrupted: remove the folder and begin again", o.Dir)
+	}
+	if err := json.Unmarshal(b, &s.Addresses); err != nil {
+		return nil, false, err
+	}
+	return s, true, s.venueClient()
+}
+
+// Complete marks the folder as set up: a restart continues with it.
+func (s *Stack) Complete() error {
+	return os.WriteFile(s.path("complete"), nil, 0o600)
+}
+
+// Base is the API's address.
+func (s *Stack) Base() string { return "http://" + s.Market }
+
+// Begin sets the market up: genesis, processes, the cast's admission, both nodes.
+func (s *Stack) Begin(ctx context.Context) error {
+	rules := contractstest.Rules()
+	keys, err := s.logKeys()
+	if err != nil {
+		return err
+	}
+	rules.LogKey, rules.WitnessKeys, rules.WitnessQuorum = keys.log, []string{keys.witness}, 1
+	s.Exec.ctx = ctx
+	s.say("admitting members")
+	if err := s.Cast.BeginWith(rules); err != nil {
+		return err
+	}
+	if err := s.writeSeeds(); err != nil {
+		return err
+	}
+	for _, n := range []struct {
+		name   string
+		actor  *contractstest.Actor
+		listen string
+		local  string
+	}{{"provider", s.Cast.Provider, s.Serves, s.ProviderLocal}, {"buyer", s.Cast.Buyer, "", s.BuyerLocal}} {
+		if err := s.writeNode(ctx, n.name, n.actor, n.listen, n.local); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type logKeys struct{ log, witness string }
+
+// logKeys makes the keys of log and witness.
+func (s *Stack) logKeys() (k logKeys, err error) {
+	skey, vkey, err := note.GenerateKey(rand.Reader, s.Ledger)
+	if err != nil {
+		return k, err
+	}
+	if err := s.secret("keys/log.key", skey+"\n"+vkey+"\n"); err != nil {
+		return k, err
+	}
+	out, err := stack.Run(context.Background(), nil, filepath.Join(s.Bin, "bundaudit"), "witness-key", "--name", "witness.sample", "--out", s.path("keys", "witness.key"))
+	if err != nil {
+		return k, err
+	}
+	k.log, k.witness = vkey, strings.TrimSpace(string(out))
+	return k, s.secret("keys/witness.pub", k.witness+"\n")
+}
+
+func (s *Stack) secret(name, content string) error {
+	if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(s.path(name), []byte(content), 0o600)
+}
+
+func (s *Stack) seed(name string, key contracts.PublicKey) error {
+	seed, ok := s.Cast.Seeds[key]
+	if !ok {
+		return fmt.Errorf("no seed for %s", name)
+	}
+	return s.secret(name, hex.EncodeToString(seed[:])+"\n")
+}
+
+// writeSeeds keeps the people's keys, so that a person at the keyboard can sign with `datanode sign`.
+func (s *Stack) writeSeeds() error {
+	c := s.Cast
+	for name, a := range map[string]*contractstest.Actor{"venue": c.Venue, "regulator": c.Regulator, "custodian": c.Custodian, "authority": c.Authority,
+		"provider": c.Provider, "buyer": c.Buyer, "lawfirm": c.LawFirm, "assessor": c.Assessor, "appraiser": c.Appraiser, "verifier": c.Verifier} {
+		for who, k := range map[string]contracts.PublicKey{"administrator": a.Admin.Public, "maker": a.Maker.Public, "checker": a.Check.Public, "auditor": a.Audit.Public, "machine": a.Machine.Public} {
+			if err := s.seed(filepath.Join("keys", name, who+".seed"), k); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// genesis writes the market's configuration, makes its ledger with the genesis, and starts witness and market.
+func (s *Stack) genesis(ctx context.Context, sub contracts.Submission) error {
+	witness, err := os.ReadFile(s.path("keys/witness.pub"))
+	if err != nil {
+		return err
+	}
+	var seed [32]byte
+	rand.Read(seed[:])
+	if err := s.secret("keys/promise.seed", hex.EncodeToString(seed[:])+"\n"); err != nil {
+		return err
+	}
+	if err := s.seed("keys/market.seed", s.Cast.Venue.Machine.Public); err != nil {
+		return err
+	}
+	conf := fmt.Sprintf(`# 市场服务配置 · the market's configuration, made by deploy. Unknown keys are fatal.
+dir: market
+ledger: %s
+listen: %s
+secure: false
+logKey: keys/log.key
+promiseKey: keys/promise.seed
+machineKey: keys/market.seed
+quorum: 1
+witnesses:
+  - url: http://%s
+    key: %s
+`, s.Ledger, s.Market, s.Witnesses, strings.TrimSpace(string(witness)))
+	if err := s.secret("market.yaml", conf); err != nil {
+		return err
+	}
+	b, err := json.Marshal(market.Wire(sub))
+	if err != nil {
+		return err
+	}
+	if err := s.secret("genesis.json", string(b)); err != nil {
+		return err
+	}
+	s.say("making the ledger")
+	if _, err := stack.Run(ctx, nil, filepath.Join(s.Bin, "marketd"), "init", "--config", s.path("market.yaml"), "--genesis", s.path("genesis.json"),
+		"--trust", s.path("trust-root.json"), "--client", s.path("venue.client")); err != nil {
+		return err
+	}
+	if err := s.venueClient(); err != nil {
+		return err
+	}
+	return s.StartMarket(ctx)
+}
+
+func (s *Stack) venueClient() error {
+	b, err := os.ReadFile(s.path("venue.client"))
+	if err != nil {
+		return err
+	}
+	id, secret, _ := strings.Cut(strings.TrimSpace(string(b)), ":")
+	s.Venue = &market.Client{Base: s.Base(), ID: id, Secret: secret}
+	return nil
+}
+
+// StartMarket starts witness and market, and waits until the market is ready.
+func (s *Stack) StartMarket(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := s.StartWitness(ctx); err != nil {
+		return err
+	}
+	return s.StartMarketd(ctx)
+}
+
+// StartWitness starts the witness.
+func (s *Stack) StartWitness(ctx context.Context) (err error) {
+	logKey, err := os.ReadFile(s.path("keys/log.key"))
+	if err != nil {
+		return err
+	}
+	_, vkey, _ := strings.Cut(strings.TrimSpace(string(logKey)), "\n")
+	args := []string{"witness", "--dir", s.path("witness"), "--key-file", s.path("keys/witness.key"), "--log-key", strings.TrimSpace(vkey), "--listen", s.Witnesses}
+	if _, err := os.Stat(s.path("witness")); errors.Is(err, os.ErrNotExist) {
+		args = append(args, "--begin")
+	}
+	s.say("starting the witness")
+	s.Witness, err = stack.Start(s.path("logs"), "witness", filepath.Join(s.Bin, "bundaudit"), args...)
+	return err
+}
+
+// StartMarketd starts the market's server.
+func (s *Stack) StartMarketd(ctx context.Context) (err error) {
+	s.say("starting the market")
+	if s.Marketd, err = stack.Start(s.path("logs"), "marketd", filepath.Join(s.Bin, "marketd"), "run", "--config", s.path("market.yaml")); err != nil {
+		return err
+	}
+	return s.Marketd.Ready(ctx, s.Base()+"/readyz")
+}
+
+// NewClient makes client credentials of a member and keeps them in a file.
+func (s *Stack) NewClient(ctx context.Context, member contracts.ID, name string) (*market.Client, error) {
+	var a struct{ ID, Secret string }
+	if _, err := s.Venue.JSON(ctx, http.MethodPost, "/clients", map[string]string{"member": string(member), "name": name}, &a); err != nil {
+		return nil, err
+	}
+	c := &market.Client{Base: s.Base(), ID: a.ID, Secret: a.Secret}
+	return c, s.secret(name+".client", a.ID+":"+a.Secret+"\n")
+}
+
+// writeNode writes a node's configuration and keys.
+func (s *Stack) writeNode(ctx context.Context, name string, a *contractstest.Actor, listen, local string) error {
+	if _, err := s.NewClient(ctx, a.ID, name+"-node"); err != nil {
+		return err
+	}
+	for file, key := range map[string]contracts.PublicKey{"machine": a.Machine.Public, "tls": a.TLS.Public, "receipt": a.Receipt.Public} {
+		if err := s.seed(filepath.Join(name, "keys", file+".seed"), key); err != nil {
+			return err
+		}
+	}
+	if _, err := stack.Run(ctx, nil, filepath.Join(s.Bin, "datanode"), "keygen", "--dir", s.path(name)); err != nil {
+		return err
+	}
+	return s.NodeConfig(name, a, listen, local, "")
+}
+
+// NodeConfig writes a node's configuration, with more YAML at its end.
+func (s *Stack) NodeConfig(name string, a *contractstest.Actor, listen, local, more string) error {
+	return s.secret(name+".yaml", fmt.Sprintf(`# 数据节点配置 · a data node's configuration, made by deploy. Unknown keys are fatal.
+dir: %s
+trustRoot: trust-root.json
+market: %s
+credentials: %s-node.client
+member: %s
+node: %s
+registeredAt: %d
+listen: %q
+local: %s
+reportEvery: 5s
+pollEvery: 1s
+%s`, name, s.Base(), name, a.ID, a.Node, s.Exec.Registered[a.ID], listen, local, more))
+}
+
+// StartNode starts a data node and waits until it answers.
+func (s *Stack) StartNode(ctx context.Context, name, local string) (*stack.Process, error) {
+	s.say("starting the %s's data node", name)
+	p, err := stack.Start(s.path("logs"), name, filepath.Join(s.Bin, "datanode"), "run", "--config", s.path(name+".yaml"))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return p, p.Ready(ctx, "http://"+local+"/healthz")
+}
+
+// StartNodes starts both nodes.
+func (s *Stack) StartNodes(ctx context.Context) (err error) {
+	if s.Provider, err = s.StartNode(ctx, "provider", s.ProviderLocal); err != nil {
+		return err
+	}
+	s.Buyer, err = s.StartNode(ctx, "buyer", s.BuyerLocal)
+	return err
+}
+
+// Stop ends everything in reverse order.
+func (s *Stack) Stop() error {
+	return stack.StopAll([]*stack.Process{s.Witness, s.Marketd, s.Provider, s.Buyer})
+}
+
+// Exec submits the cast's commands: the genesis to a ledger in the making, all others through the API.
+type Exec struct {
+	stack      *Stack
+	ctx        context.Context
+	Last       *market.Accepted
+	Registered map[contracts.ID]int64 // positions of node registrations by member
+}
+
+// Submit implements contractstest.Executor.
+func (e *Exec) Submit(ctx context.Context, sub contracts.Submission) error {
+	var env contracts.Envelope
+	if err := canon.Unmarshal(sub.Raw, &env); err != nil {
+		return err
+	}
+	if env.Kind == "genesis" {
+		return e.stack.genesis(e.ctx, sub)
+	}
+	a, err := e.stack.Venue.Submit(ctx, sub)
+	if err != nil {
+		return err
+	}
+	e.Last = a
+	if env.Kind == "node.register" {
+		e.Registered[contracts.ID(env.Member)] = a.Position
+	}
+	return nil
+}
+
+// Get reads a product version by the API, for the contract's text.
+func (e *Exec) Get(key string) ([]byte, error) {
+	id, ok := strings.CutPrefix(key, "version/")
+	if !ok {
+		return nil, fmt.Errorf("%s is not public", key)
+	}
+	var r market.Record
+	path := "/versions/" + id
+	if e.Last != nil {
+		path += fmt.Sprintf("?min_position=%d", e.Last.Position)
+	}
+	if _, err := e.stack.Venue.JSON(e.ctx, http.MethodGet, path, nil, &r); err != nil {
+		return nil, err
+	}
+	return r.Record, nil
+}
