@@ -142,14 +142,22 @@ func (c *Consumer) sign() (more bool, err error) {
 		return false, nil
 	}
 	covered := append([]*held(nil), c.pend[:to-from]...)
-	a := &ackRecord{close: c.marks.closeAt(to), rng: cloneRange(c.state.rng)}
+	a := &ackRecord{close: c.marks.closeAt(to)}
+	whole := to == c.size
+	if whole {
+		a.rng = cloneRange(c.rng)
+	} else {
+		a.rng = cloneRange(c.state.rng)
+	}
 	next := *c.state
 	next.periods = append([]period(nil), c.state.periods...)
 	seal, agreement := c.sealer, c.rules.Agreement
 	c.mu.Unlock()
 
-	for _, h := range covered {
-		extendRange(a.rng, hashLeaf(h.raw))
+	if !whole {
+		for _, h := range covered {
+			extendRange(a.rng, h.hash)
+		}
 	}
 	st := contracts.Statement{Agreement: agreement, Epoch: next.epoch, Size: to, Root: rootOf(a.rng), Totals: covered[len(covered)-1].leaf.Totals}
 	a.ack = sign(st, contracts.TagAck, c.cfg.Key)

@@ -71,10 +71,11 @@ type Consumer struct {
 	ackd      chan struct{} // closed and replaced with each confirmed acknowledgement
 }
 
-// held is a leaf in hand. It isn't changed after it was made.
+// held is a leaf in hand. Once it is in the prefix it isn't changed.
 type held struct {
 	leaf   Leaf
 	raw    []byte
+	hash   []byte // of raw, from when it is in the prefix
 	answer []byte
 	have   bool // the answer is here; a CLOSE or VOID has none
 	asked  bool // it came as the answer to a request made here, so its id is known to be ours

@@ -27,7 +27,7 @@ func (l *Log) control(ctx context.Context, j *job) (Leaf, error) {
 	if err := l.p.run(ctx, j); err != nil {
 		return Leaf{}, err
 	}
-	return *j.leaf, nil
+	return j.leaf, nil
 }
 
 // NextEpoch begins a new log from the last acknowledgement, after a broken chain. Leaves past it were never
@@ -68,11 +68,13 @@ func (l *Log) stageVoid(j *job) error {
 		}
 	}
 	now := contracts.Millis(l.p.cfg.Now().UnixMilli())
-	if err := l.stageLeaf(j, &Leaf{Op: OpVoid, Ref: j.ref, Units: -billed.Units, Totals: minus(l.sum, billed), Request: bareID(now)}); err != nil {
+	j.leaf = Leaf{Op: OpVoid, Ref: j.ref, Units: -billed.Units, Totals: minus(l.sum, billed), Request: bareID(now)}
+	if err := l.stageLeaf(j); err != nil {
 		return err
 	}
 	for _, ref := range moved {
-		if err := l.stageLeaf(&job{}, &Leaf{Op: OpClose, Ref: ref, Totals: l.sum, Request: bareID(now)}); err != nil {
+		again := &job{leaf: Leaf{Op: OpClose, Ref: ref, Totals: l.sum, Request: bareID(now)}}
+		if err := l.stageLeaf(again); err != nil {
 			return err
 		}
 	}
@@ -100,7 +102,8 @@ func (l *Log) stageClose(j *job) error {
 		return err
 	}
 	now := contracts.Millis(l.p.cfg.Now().UnixMilli())
-	if err := l.stageLeaf(j, &Leaf{Op: OpClose, Ref: j.ref, Totals: l.sum, Request: bareID(now)}); err != nil {
+	j.leaf = Leaf{Op: OpClose, Ref: j.ref, Totals: l.sum, Request: bareID(now)}
+	if err := l.stageLeaf(j); err != nil {
 		return err
 	}
 	// No call is written at the new price before the CLOSE is acknowledged: a VOID may still move it.
@@ -127,7 +130,7 @@ func (l *Log) writtenBefore(j *job, seq int64) error {
 	if err != nil {
 		return err
 	}
-	j.leaf = leaf
+	j.leaf = *leaf
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,8 @@ import (
 
 // Journal is a consumer node's durable memory of its receipts: for each agreement the acknowledged leaves, their
 // sealed answers, and the last acknowledgement as signed. Leaves and answers of one acknowledgement are kept in
-// chunks, one value each: a value a leaf would cost more than the receipt.
+// chunks: a value a leaf would cost more than the receipt. Each chunk is a bucket with one value, on pages of its own,
+// so that the next chunk doesn't write it again.
 type Journal struct {
 	db      *bbolt.DB
 	sealKey []byte
@@ -24,9 +26,10 @@ type Journal struct {
 const leavesPerChunk = 256
 
 var (
-	keyLeaves   = []byte("leaves")   // epoch ‖ first seq → leaves
-	keyAnswers  = []byte("answers")  // the same key → sealed answers, each after its length
-	keyDisputed = []byte("disputed") // the same key → leaves that an ended epoch left unacknowledged
+	keyLeaves   = []byte("leaves")   // epoch ‖ first seq → chunk of leaves
+	keyAnswers  = []byte("answers")  // the same key → chunk of sealed answers, each after its length
+	keyDisputed = []byte("disputed") // the same key → chunk of leaves that an ended epoch left unacknowledged
+	keyChunk    = []byte("v")
 	keyState    = []byte("state")
 	keyBreach   = []byte("breach")
 )
@@ -84,7 +87,6 @@ func (j *Journal) acknowledge(st *logState, entries []*held, seal *sealer, keepF
 	err := j.db.Update(func(tx *bbolt.Tx) error {
 		bk := tx.Bucket(st.agreement[:])
 		leaves, answers := bk.Bucket(keyLeaves), bk.Bucket(keyAnswers)
-		leaves.FillPercent, answers.FillPercent = 1, 1 // keys only grow
 		for len(entries) > 0 {
 			n := min(len(entries), leavesPerChunk)
 			if err := putChunk(leaves, answers, st.epoch, entries[:n], seal); err != nil {
@@ -117,10 +119,26 @@ func putChunk(leaves, answers *bbolt.Bucket, epoch int64, entries []*held, seal 
 		plain = append(plain, h.answer...)
 	}
 	key := chunkKey(epoch, entries[0].leaf.Seq)
-	if err := leaves.Put(key, raws); err != nil || answers == nil {
+	if err := putValue(leaves, key, raws); err != nil || answers == nil {
 		return err
 	}
-	return answers.Put(key, seal.seal(plain, key))
+	return putValue(answers, key, seal.seal(plain, key))
+}
+
+func putValue(in *bbolt.Bucket, key, value []byte) error {
+	b, err := in.CreateBucketIfNotExists(key)
+	if err != nil {
+		return err
+	}
+	return b.Put(keyChunk, value)
+}
+
+// chunkOf gives a chunk's value, or nil.
+func chunkOf(in *bbolt.Bucket, key []byte) []byte {
+	if b := in.Bucket(key); b != nil {
+		return b.Get(keyChunk)
+	}
+	return nil
 }
 
 // dropAnswers forgets a few chunks at a time, the oldest first. The first key is sought anew after each deletion: a
@@ -131,7 +149,7 @@ func dropAnswers(leaves, answers *bbolt.Bucket, keepFrom contracts.Millis) error
 		if k == nil {
 			return nil
 		}
-		raws := leaves.Get(k)
+		raws := chunkOf(leaves, k)
 		if len(raws) < LeafSize {
 			return errors.New("leaves of a chunk are missing")
 		}
@@ -139,7 +157,7 @@ func dropAnswers(leaves, answers *bbolt.Bucket, keepFrom contracts.Millis) error
 		if err != nil || last.Time >= keepFrom {
 			return err
 		}
-		if err := answers.Delete(k); err != nil {
+		if err := answers.DeleteBucket(bytes.Clone(k)); err != nil {
 			return err
 		}
 	}
@@ -191,22 +209,25 @@ func (j *Journal) answer(agreement [16]byte, epoch, seq int64, seal *sealer) (ra
 func (j *Journal) chunk(agreement [16]byte, epoch, seq int64, do func(key, leaves, sealed []byte, i int) error) error {
 	err := j.db.View(func(tx *bbolt.Tx) error {
 		bk := tx.Bucket(agreement[:])
-		c := bk.Bucket(keyLeaves).Cursor()
-		k, v := c.Seek(chunkKey(epoch, seq))
+		leaves := bk.Bucket(keyLeaves)
+		c := leaves.Cursor()
+		k, _ := c.Seek(chunkKey(epoch, seq))
 		if string(k) != string(chunkKey(epoch, seq)) {
-			k, v = c.Prev() // also when Seek ran past the end
 			if k == nil {
-				k, v = c.Last()
+				k, _ = c.Last()
+			} else {
+				k, _ = c.Prev()
 			}
 		}
 		if len(k) != 16 || int64(binary.BigEndian.Uint64(k)) != epoch {
 			return os.ErrNotExist
 		}
+		v := chunkOf(leaves, k)
 		i := seq - int64(binary.BigEndian.Uint64(k[8:]))
 		if i < 0 || (i+1)*LeafSize > int64(len(v)) {
 			return os.ErrNotExist
 		}
-		return do(k, v, bk.Bucket(keyAnswers).Get(k), int(i))
+		return do(k, v, chunkOf(bk.Bucket(keyAnswers), k), int(i))
 	})
 	if err != nil {
 		return fmt.Errorf("couldn't read receipt %d of epoch %d: %w", seq, epoch, err)
@@ -217,8 +238,10 @@ func (j *Journal) chunk(agreement [16]byte, epoch, seq int64, do func(key, leave
 // recent gives the acknowledged leaves not older than since, oldest first.
 func (j *Journal) recent(agreement [16]byte, since contracts.Millis) (found []Leaf, err error) {
 	err = j.db.View(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(agreement[:]).Bucket(keyLeaves).Cursor()
-		for k, v := c.Last(); k != nil; k, v = c.Prev() {
+		leaves := tx.Bucket(agreement[:]).Bucket(keyLeaves)
+		c := leaves.Cursor()
+		for k, _ := c.Last(); k != nil; k, _ = c.Prev() {
+			v := chunkOf(leaves, k)
 			for n := len(v); n >= LeafSize; n -= LeafSize {
 				l, err := DecodeLeaf(v[n-LeafSize : n])
 				if err != nil {

@@ -55,6 +55,7 @@ func (c *Consumer) againLocked(h *held) error {
 	if i < 0 || !h.have || c.pend[i].have {
 		return nil
 	}
+	h.hash = c.pend[i].hash
 	c.pend[i] = h // the answer came after all
 	if o, ok := c.objections[h.leaf.Seq]; ok && o.What == withheld {
 		delete(c.objections, h.leaf.Seq)
@@ -125,7 +126,8 @@ func (c *Consumer) takeLocked(h *held) error {
 	case l.Time > contracts.Millis(c.cfg.Now().UnixMilli())+c.rules.skew():
 		return bad("leaf is from the future")
 	}
-	extendRange(c.rng, hashLeaf(h.raw))
+	h.hash = hashLeaf(h.raw)
+	extendRange(c.rng, h.hash)
 	c.size, c.totals, c.lastTime, c.fence = l.Seq+1, l.Totals, l.Time, l.Fence
 	c.pend = append(c.pend, h)
 	c.marks.note(l)
@@ -254,7 +256,7 @@ func (c *Consumer) checkHead(raw []byte) error {
 	if acked := c.state.ackedSize(); s.Size <= c.size && s.Size >= acked {
 		r := cloneRange(c.state.rng)
 		for _, h := range c.pend[:s.Size-acked] {
-			extendRange(r, hashLeaf(h.raw))
+			extendRange(r, h.hash)
 		}
 		return c.compareLocked(raw, r)
 	}

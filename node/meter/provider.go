@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bund-exchange/bund/contracts"
@@ -38,6 +39,8 @@ type Provider struct {
 
 	logs    map[[16]byte]*Log // the sequencer's, also those that the node hasn't opened
 	touched []*Log            // by the group at hand
+
+	groups atomic.Int64
 
 	mu   sync.Mutex
 	dead error // why the writer stopped; never unset
@@ -102,6 +105,9 @@ func (p *Provider) Err() error {
 	return p.dead
 }
 
+// Groups counts the group commits since the writer started.
+func (p *Provider) Groups() int64 { return p.groups.Load() }
+
 func (p *Provider) stop(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,7 +133,7 @@ func (p *Provider) Open(ctx context.Context, schedule Schedule, backend Backend)
 	if backend.Execute == nil || backend.Admit == nil {
 		return nil, errors.New("couldn't open receipt log: want Admit and Execute")
 	}
-	j := &job{kind: jobOpen, done: make(chan struct{}), first: t, schedule: schedule, backend: backend}
+	j := &job{kind: jobOpen, done: make(chan struct{}), opening: &opening{t.Agreement.Bytes(), schedule, backend}}
 	if err := p.run(ctx, j); err != nil {
 		return nil, fmt.Errorf("couldn't open receipt log: %w", err)
 	}

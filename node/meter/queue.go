@@ -29,25 +29,31 @@ type job struct {
 
 	// jobCall: the request, what it reserved, and what was answered.
 	id       RequestID
+	holds    bool // a reservation
 	reserved contracts.MicroYuan
 	digest   Digest
 	epoch    int64
 	result   Result
 	answered Digest // of the answer's bytes
 	sealed   []byte
+	buf      *[]byte // under sealed
 
-	ref      int64 // jobVoid: seq; jobClose: ledger position; jobEpoch: the new epoch
-	first    Terms // jobOpen
-	schedule Schedule
-	backend  Backend
+	ref     int64    // jobVoid: seq; jobClose: ledger position; jobEpoch: the new epoch
+	opening *opening // jobOpen
 
 	ack *Signed
 	rng *compact.Range // at the ack's size, recomputed by this side
 
-	leaf *Leaf // what was written
+	leaf Leaf // what was written
 	raw  []byte
 	head []byte // encoded signed head that covers it
 	err  error
+}
+
+type opening struct {
+	agreement [16]byte
+	schedule  Schedule
+	backend   Backend
 }
 
 // jobQueue hands everything that has come since the last group to the sequencer at once.
@@ -76,19 +82,10 @@ func (q *jobQueue) put(j *job) bool {
 	return true
 }
 
-// gather waits, for a bounded time, until every call that is being executed has been queued.
-func (q *jobQueue) gather(wait time.Duration) {
-	if wait <= 0 || q.executing.Load() == 0 {
-		return
-	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	for q.executing.Load() > 0 {
-		select {
-		case <-q.wake:
-		case <-t.C:
-			return
-		}
+// gather waits, if there was a crowd in the last group.
+func (q *jobQueue) gather(wait time.Duration, last int) {
+	if wait > 0 && last >= 4 {
+		time.Sleep(wait)
 	}
 }
 

@@ -35,7 +35,7 @@ func (p *Provider) resume(r *recovered) (*Log, error) {
 // stageOpen adopts a log that the node opens: a new one, or a resumed one whose last acknowledgement is checked
 // against the consumer's key and the leaves on disk.
 func (p *Provider) stageOpen(j *job) error {
-	id := j.first.Agreement.Bytes()
+	id := j.opening.agreement
 	l := p.logs[id]
 	if l == nil {
 		st := &logState{agreement: id, epoch: 1, rng: ranges.NewEmptyRange(0)}
@@ -53,7 +53,7 @@ func (p *Provider) stageOpen(j *job) error {
 	if l.open {
 		return errors.New("the log is open")
 	}
-	l.schedule = j.schedule
+	l.schedule = j.opening.schedule
 	if err := l.scheduleLocked(); err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (p *Provider) stageOpen(j *job) error {
 	if l.sealer, err = newSealer(p.cfg.SealKey, "provider", id, l.state.epoch); err != nil {
 		return err
 	}
-	l.terms, l.backend, l.open, l.closing = l.rules, j.backend, true, l.barred
+	l.terms, l.backend, l.open, l.closing = l.rules, j.opening.backend, true, l.barred
 	return nil
 }
 

@@ -33,7 +33,9 @@ func newSealer(nodeKey []byte, use string, agreement [16]byte, epoch int64) (*se
 }
 
 // seal binds the bytes to what they belong to.
-func (s *sealer) seal(plain, to []byte) []byte { return s.aead.Seal(nil, nil, plain, to) }
+func (s *sealer) seal(plain, to []byte) []byte { return s.sealInto(nil, plain, to) }
+
+func (s *sealer) sealInto(buf, plain, to []byte) []byte { return s.aead.Seal(buf[:0], nil, plain, to) }
 
 func (s *sealer) open(sealed, to []byte) ([]byte, error) {
 	plain, err := s.aead.Open(nil, nil, sealed, to)

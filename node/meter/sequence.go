@@ -29,10 +29,12 @@ func (p *Provider) sequence() {
 	defer close(p.done)
 	var batch []*job
 	var broken error
+	last := 0
 	for open := true; open; {
 		<-p.queue.wake
-		p.queue.gather(p.cfg.GroupWait)
+		p.queue.gather(p.cfg.GroupWait, last)
 		batch, open = p.queue.take(batch)
+		last = len(batch)
 		for rest := batch; len(rest) > 0; {
 			n := cut(rest)
 			if broken == nil {
@@ -67,10 +69,14 @@ func (p *Provider) finish(jobs []*job, broken error) {
 		if broken != nil {
 			j.err = p.failure()
 		}
-		if j.kind == jobCall && (j.err != nil) {
-			j.log.mu.Lock()
-			j.log.releaseLocked(j)
-			j.log.mu.Unlock()
+		if j.kind == jobCall {
+			if j.err != nil {
+				j.log.mu.Lock()
+				j.log.releaseLocked(j)
+				j.log.mu.Unlock()
+			}
+			sealBuffers.Put(j.buf)
+			j.buf, j.sealed = nil, nil
 		}
 		close(j.done)
 	}
@@ -92,6 +98,7 @@ func (p *Provider) group(jobs []*job) error {
 	if p.store.frame.empty() {
 		return p.publish(nil, 0)
 	}
+	p.groups.Add(1)
 	segments := len(p.store.segs)
 	at, off, err := p.store.commit(p.writeFlat)
 	if err != nil {
@@ -220,10 +227,10 @@ func (l *Log) stageCall(j *job) error {
 	if l.barred {
 		return l.refuse(WindowFull, "the price changes at a CLOSE that is not acknowledged")
 	}
-	leaf := &Leaf{Op: OpCall, Outcome: j.result.Outcome, Units: l.rules.Units(j.result.Outcome), AsOf: j.result.AsOf, KnownAt: j.result.KnownAt,
-		Request: j.id, Snapshot: j.result.Snapshot, RequestDigest: j.digest, AnswerDigest: j.answered}
-	leaf.Totals = l.rules.bill(l.sum, leaf.Units)
-	if err := l.stageLeaf(j, leaf); err != nil {
+	units := l.rules.Units(j.result.Outcome)
+	j.leaf = Leaf{Op: OpCall, Outcome: j.result.Outcome, Units: units, AsOf: j.result.AsOf, KnownAt: j.result.KnownAt, Request: j.id,
+		Snapshot: j.result.Snapshot, RequestDigest: j.digest, AnswerDigest: j.answered, Totals: l.rules.bill(l.sum, units)}
+	if err := l.stageLeaf(j); err != nil {
 		return err
 	}
 	l.draft.calls = append(l.draft.calls, j)
@@ -231,7 +238,8 @@ func (l *Log) stageCall(j *job) error {
 }
 
 // stageLeaf gives a leaf its place. Its maker has filled in the totals after it.
-func (l *Log) stageLeaf(j *job, leaf *Leaf) error {
+func (l *Log) stageLeaf(j *job) error {
+	leaf := &j.leaf
 	now := contracts.Millis(l.p.cfg.Now().UnixMilli())
 	leaf.Agreement, leaf.Epoch, leaf.Seq, leaf.Fence = l.agreement, l.state.epoch, l.next, l.p.cfg.Fence
 	leaf.Time = max(l.lastTime, now)
@@ -247,7 +255,7 @@ func (l *Log) stageLeaf(j *job, leaf *Leaf) error {
 	l.marks.note(leaf)
 	l.draft.offsets = append(l.draft.offsets, l.p.store.frame.leaf(raw, j.sealed))
 	l.draft.entries = append(l.draft.entries, entry{raw: raw, hash: hash, n: len(j.sealed)})
-	j.leaf, j.raw = leaf, raw
+	j.raw = raw
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/bund-exchange/bund/contracts"
 )
@@ -22,39 +23,16 @@ const (
 func (l *Log) Serve(ctx context.Context, c *Call) (*Answer, error) {
 	digest := Digest(sha256.Sum256(c.Body))
 	l.mu.Lock()
-	if err := l.epochLocked(c); err != nil {
-		l.mu.Unlock()
-		return nil, err
-	}
 	j, a, err := l.againLocked(c, digest)
-	l.mu.Unlock()
-	switch {
-	case a != nil || err != nil:
-		return a, err
-	case j != nil:
-		return l.await(ctx, j)
-	}
-	if r := l.expired(c.ID); r != nil {
-		return nil, r
-	}
-	if r := l.backend.Admit(ctx, c); r != nil {
-		return nil, l.placed(r)
-	}
-	if len(c.Body) > MaxRequestBytes {
-		return nil, errors.New("couldn't serve call: request is too long")
-	}
-
-	l.mu.Lock()
-	j, a, err = l.againLocked(c, digest) // it may have come twice at once
 	own := j == nil && a == nil && err == nil
 	if own {
-		j, err = l.reserveLocked(c, digest)
+		j, err = l.arriveLocked(c, digest)
 	}
 	l.mu.Unlock()
-	switch {
-	case a != nil || err != nil:
+	if a != nil || err != nil {
 		return a, err
-	case own:
+	}
+	if own {
 		if err := l.execute(ctx, j, c); err != nil {
 			return nil, err
 		}
@@ -62,28 +40,28 @@ func (l *Log) Serve(ctx context.Context, c *Call) (*Answer, error) {
 	return l.await(ctx, j)
 }
 
-func (l *Log) epochLocked(c *Call) error {
+// arriveLocked takes a request that wasn't seen before. Whoever sends the same id from now on waits for its outcome.
+func (l *Log) arriveLocked(c *Call, digest Digest) (*job, error) {
+	now, issued := contracts.Millis(l.p.cfg.Now().UnixMilli()), c.ID.Nonce().issued()
 	switch {
-	case !l.open:
-		return l.p.failure()
-	case c.Epoch != l.state.epoch:
-		return l.refuseLocked(EpochMismatch, "the log is in another epoch")
+	case issued < now-l.terms.ttl() || issued > now+l.terms.skew():
+		return nil, l.refuseLocked(RequestExpired, "the request id is not of this time")
+	case len(c.Body) > MaxRequestBytes:
+		return nil, errors.New("couldn't serve call: request is too long")
 	}
-	return nil
-}
-
-func (l *Log) expired(id RequestID) *Refusal {
-	now, issued := contracts.Millis(l.p.cfg.Now().UnixMilli()), id.Nonce().issued()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if issued < now-l.terms.ttl() || issued > now+l.terms.skew() {
-		return l.refuseLocked(RequestExpired, "the request id is not of this time")
-	}
-	return nil
+	j := &job{log: l, kind: jobCall, done: make(chan struct{}), id: c.ID, digest: digest, epoch: l.state.epoch}
+	l.inflight[c.ID.Nonce()] = j
+	return j, nil
 }
 
 // againLocked finds a request that has been seen: its job, if it is being executed, or its answer.
 func (l *Log) againLocked(c *Call, digest Digest) (*job, *Answer, error) {
+	switch {
+	case !l.open:
+		return nil, nil, l.p.failure()
+	case c.Epoch != l.state.epoch:
+		return nil, nil, l.refuseLocked(EpochMismatch, "the log is in another epoch")
+	}
 	n := c.ID.Nonce()
 	if j := l.inflight[n]; j != nil {
 		if j.id != c.ID || j.digest != digest {
@@ -115,51 +93,54 @@ func (l *Log) againLocked(c *Call, digest Digest) (*job, *Answer, error) {
 	return nil, a, err
 }
 
-// reserveLocked holds quota, escrow and window for one call before it is executed, so that 64 calls at once can't
-// pass a window of 20.
-func (l *Log) reserveLocked(c *Call, digest Digest) (*job, error) {
+// reserve holds quota, escrow and window for one call before it is executed, so that 64 calls at once can't pass a
+// window of 20.
+func (l *Log) reserve(j *job) error {
 	if err := l.p.Err(); err != nil {
-		return nil, err
+		return err
 	}
-	if err := l.epochLocked(c); err != nil {
-		return nil, err
-	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	acked := l.state.ackedTotals()
 	accrued := l.totals.Micro + l.resMicro + l.terms.PriceMicro
 	switch {
+	case j.epoch != l.state.epoch:
+		return l.refuseLocked(EpochMismatch, "the log moved to another epoch")
 	case l.totals.Calls+l.resCalls+1 > l.terms.QuotaCalls:
-		return nil, l.refuseLocked(QuotaExceeded, "the grant's quota is used up")
+		return l.refuseLocked(QuotaExceeded, "the grant's quota is used up")
 	case accrued > l.terms.stopMicro():
-		return nil, l.refuseLocked(EscrowExhausted, "the accrued amount would pass escrow and grace")
+		return l.refuseLocked(EscrowExhausted, "the accrued amount would pass escrow and grace")
 	case l.closing:
-		return nil, l.refuseLocked(WindowFull, "the price changes at a CLOSE that is not acknowledged")
+		return l.refuseLocked(WindowFull, "the price changes at a CLOSE that is not acknowledged")
 	case accrued-acked.Micro > l.terms.windowMicro(), int64(len(l.tail))+l.resCalls+1 > l.terms.WindowCalls:
-		return nil, l.refuseLocked(WindowFull, "too much is served and not acknowledged")
+		return l.refuseLocked(WindowFull, "too much is served and not acknowledged")
 	}
 	l.resCalls++
 	l.resMicro += l.terms.PriceMicro
-	j := &job{log: l, kind: jobCall, done: make(chan struct{}), id: c.ID, digest: digest, epoch: l.state.epoch, reserved: l.terms.PriceMicro}
-	l.inflight[c.ID.Nonce()] = j
-	l.p.queue.executing.Add(1)
-	return j, nil
+	j.holds, j.reserved = true, l.terms.PriceMicro
+	return nil
 }
 
-// releaseLocked gives the reservation back, when the call has become a leaf or will not.
+// releaseLocked gives back what a call held, when it has become a leaf or will not.
 func (l *Log) releaseLocked(j *job) {
-	l.resCalls--
-	l.resMicro -= j.reserved
+	if j.holds {
+		l.resCalls--
+		l.resMicro -= j.reserved
+		j.holds = false
+	}
 	if l.inflight[j.id.Nonce()] == j {
 		delete(l.inflight, j.id.Nonce())
 	}
 }
 
-// execute runs the call and queues its leaf. Whatever goes wrong before that, the reservation is given back and all
-// who wait for this id are told.
+// execute admits, reserves, runs the call, and queues its leaf. Whatever goes wrong before that, what was held is
+// given back and all who wait for this id are told.
 func (l *Log) execute(ctx context.Context, j *job, c *Call) (err error) {
-	queued := false
+	l.p.queue.executing.Add(1)
+	ready := false
 	defer func() {
 		l.p.queue.executing.Add(-1)
-		if queued = queued && l.p.queue.put(j); queued {
+		if ready && l.p.queue.put(j) {
 			return
 		}
 		if err == nil {
@@ -171,17 +152,25 @@ func (l *Log) execute(ctx context.Context, j *job, c *Call) (err error) {
 		j.err = err
 		close(j.done)
 	}()
+	if r := l.backend.Admit(ctx, c); r != nil {
+		return l.placed(r)
+	}
+	if err := l.reserve(j); err != nil {
+		return err
+	}
 	if err := l.p.cfg.faults.at("provider.reserved"); err != nil {
 		return err
 	}
 	j.result, err = l.backend.Execute(context.WithoutCancel(ctx), c)
 	var r *Refusal
 	switch {
+	case err == nil:
 	case errors.As(err, &r):
 		return l.placed(r)
-	case err != nil:
+	default:
 		return fmt.Errorf("couldn't execute call: %w", err)
-	case !j.result.Outcome.valid() || j.result.AsOf.Check() != nil || j.result.KnownAt.Check() != nil || len(j.result.Body) > MaxAnswerBytes:
+	}
+	if !j.result.Outcome.valid() || j.result.AsOf.Check() != nil || j.result.KnownAt.Check() != nil || len(j.result.Body) > MaxAnswerBytes {
 		return errors.New("couldn't execute call: result is out of range")
 	}
 	if err := l.p.cfg.faults.at("provider.executed"); err != nil {
@@ -191,10 +180,15 @@ func (l *Log) execute(ctx context.Context, j *job, c *Call) (err error) {
 	s := l.sealer
 	l.mu.Unlock()
 	j.answered = sha256.Sum256(j.result.Body)
-	j.sealed = s.seal(j.result.Body, j.id[:])
-	queued = true
+	j.buf = sealBuffers.Get().(*[]byte)
+	*j.buf = s.sealInto(*j.buf, j.result.Body, j.id[:])
+	j.sealed = *j.buf
+	ready = true
 	return nil
 }
+
+// sealBuffers are free again when a group is written.
+var sealBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 // placed fills in where the log stands.
 func (l *Log) placed(r *Refusal) *Refusal {

@@ -70,7 +70,7 @@ type Receipt struct {
 const receiptSize = LeafSize + SignedSize
 
 // receiptChars is the length of the header's value.
-var receiptChars = base64.RawStdEncoding.EncodedLen(receiptSize)
+const receiptChars = (receiptSize*8 + 5) / 6
 
 var strictStd = base64.RawStdEncoding.Strict()
 
@@ -78,7 +78,9 @@ var strictStd = base64.RawStdEncoding.Strict()
 func (r Receipt) String() string {
 	var b [receiptSize]byte
 	copy(b[copy(b[:], r.Leaf):], r.Head)
-	return base64.RawStdEncoding.EncodeToString(b[:])
+	var text [receiptChars]byte
+	base64.RawStdEncoding.Encode(text[:], b[:])
+	return string(text[:])
 }
 
 // ParseReceipt reads the header's value. Leaf and head are of the right length, and not yet decoded.

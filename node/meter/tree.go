@@ -14,7 +14,17 @@ import (
 	"github.com/bund-exchange/bund/contracts"
 )
 
-var ranges = &compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
+var ranges = &compact.RangeFactory{Hash: hashChildren}
+
+// hashChildren is RFC 6962's SHA-256(1 ‖ left ‖ right), with one allocation where the library has three.
+func hashChildren(left, right []byte) []byte {
+	var b [1 + 32 + 32]byte
+	b[0] = rfc6962.RFC6962NodeHashPrefix
+	copy(b[1:], left)
+	copy(b[33:], right)
+	h := sha256.Sum256(b[:])
+	return h[:]
+}
 
 // hashLeaf is RFC 6962's leaf hash, SHA-256(0 ‖ leaf).
 func hashLeaf(leaf []byte) []byte {
@@ -104,7 +114,7 @@ func prove(seq, size int64, leaf func(int64) ([]byte, error)) (path [][]byte, ro
 			return nil, "", err
 		}
 	}
-	path, err = need.Rehash(hs, rfc6962.DefaultHasher.HashChildren)
+	path, err = need.Rehash(hs, hashChildren)
 	return path, rootOf(r), err
 }
 

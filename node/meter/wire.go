@@ -9,14 +9,19 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 )
 
-// wire is the consumer's end of the protocol that Handler serves.
+// wire is the consumer's end of the protocol that Handler serves. Nothing in it redirects or sets cookies, so only
+// the client's transport and timeout are used.
 type wire struct {
-	client *http.Client
-	base   *url.URL
-	callTo *url.URL
+	transport http.RoundTripper
+	timeout   time.Duration // of one request
+	base      *url.URL
+	callTo    *url.URL
 }
+
+const defaultTimeout = 30 * time.Second
 
 func newWire(client *http.Client, base string) (*wire, error) {
 	u, err := url.Parse(base)
@@ -26,15 +31,24 @@ func newWire(client *http.Client, base string) (*wire, error) {
 	if client == nil {
 		return nil, errors.New("want an HTTP client")
 	}
-	return &wire{client: client, base: u, callTo: u.JoinPath("call")}, nil
+	w := &wire{transport: client.Transport, timeout: client.Timeout, base: u, callTo: u.JoinPath("call")}
+	if w.transport == nil {
+		w.transport = http.DefaultTransport
+	}
+	if w.timeout <= 0 {
+		w.timeout = defaultTimeout
+	}
+	return w, nil
 }
 
 func (w *wire) call(ctx context.Context, id RequestID, epoch int64, body []byte) (*Answer, error) {
+	ctx, done := context.WithTimeout(ctx, w.timeout)
+	defer done()
 	rq := &http.Request{Method: http.MethodPost, URL: w.callTo, Host: w.callTo.Host, ContentLength: int64(len(body)),
 		Header: http.Header{HeaderRequest: {id.String()}, HeaderEpoch: {strconv.FormatInt(epoch, 10)}, "Content-Type": jsonContent},
 		Body:   io.NopCloser(bytes.NewReader(body)),
 	}
-	rs, err := w.client.Do(rq.WithContext(ctx))
+	rs, err := w.transport.RoundTrip(rq.WithContext(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("couldn't call provider: %w", err)
 	}
@@ -76,59 +90,58 @@ func readResponse(rs *http.Response, want int, limit int64) ([]byte, error) {
 	return nil, fmt.Errorf("provider answered with status %d", rs.StatusCode)
 }
 
-func (w *wire) do(ctx context.Context, method, op, query string, body []byte) (*http.Response, error) {
+// do sends a request and hands its response to read.
+func (w *wire) do(ctx context.Context, method, op, query string, body []byte, read func(*http.Response) error) error {
+	ctx, done := context.WithTimeout(ctx, w.timeout)
+	defer done()
 	u := w.base.JoinPath(op)
 	u.RawQuery = query
 	rq, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if body != nil {
 		rq.Header.Set("Content-Type", binaryType)
 	}
-	rs, err := w.client.Do(rq)
+	rs, err := w.transport.RoundTrip(rq)
 	if err != nil {
-		return nil, fmt.Errorf("couldn't reach provider: %w", err)
+		return fmt.Errorf("couldn't reach provider: %w", err)
 	}
-	return rs, nil
+	return read(rs)
 }
 
 func (w *wire) ack(ctx context.Context, a *Signed) error {
-	rs, err := w.do(ctx, http.MethodPost, "ack", "", a.Encode())
-	if err != nil {
+	return w.do(ctx, http.MethodPost, "ack", "", a.Encode(), func(rs *http.Response) error {
+		_, err := readResponse(rs, http.StatusNoContent, MaxAnswerBytes)
 		return err
-	}
-	_, err = readResponse(rs, http.StatusNoContent, MaxAnswerBytes)
-	return err
+	})
 }
 
 // leaves gives the encoded leaves from a place on, at most a page of them, and a signed head.
 func (w *wire) leaves(ctx context.Context, epoch, from int64) (leaves [][]byte, head []byte, err error) {
-	rs, err := w.do(ctx, http.MethodGet, "leaves", fmt.Sprintf("epoch=%d&from=%d", epoch, from), nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	b, err := readResponse(rs, http.StatusOK, maxLeavesPage*LeafSize)
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(b)%LeafSize != 0 {
-		return nil, nil, errors.New("couldn't read leaves: the last is cut off")
-	}
-	for ; len(b) > 0; b = b[LeafSize:] {
-		leaves = append(leaves, b[:LeafSize:LeafSize])
-	}
-	head, err = parseFixed(rs.Header.Get(HeaderHead), SignedSize)
-	if err != nil {
-		return nil, nil, fmt.Errorf("couldn't read head: %w", err)
-	}
-	return leaves, head, nil
+	err = w.do(ctx, http.MethodGet, "leaves", fmt.Sprintf("epoch=%d&from=%d", epoch, from), nil, func(rs *http.Response) error {
+		b, err := readResponse(rs, http.StatusOK, maxLeavesPage*LeafSize)
+		if err != nil {
+			return err
+		}
+		if len(b)%LeafSize != 0 {
+			return errors.New("couldn't read leaves: the last is cut off")
+		}
+		for ; len(b) > 0; b = b[LeafSize:] {
+			leaves = append(leaves, b[:LeafSize:LeafSize])
+		}
+		if head, err = parseFixed(rs.Header.Get(HeaderHead), SignedSize); err != nil {
+			return fmt.Errorf("couldn't read head: %w", err)
+		}
+		return nil
+	})
+	return leaves, head, err
 }
 
-func (w *wire) answer(ctx context.Context, epoch, seq int64) (*Answer, error) {
-	rs, err := w.do(ctx, http.MethodGet, "answer", fmt.Sprintf("epoch=%d&seq=%d", epoch, seq), nil)
-	if err != nil {
-		return nil, err
-	}
-	return readAnswer(rs)
+func (w *wire) answer(ctx context.Context, epoch, seq int64) (a *Answer, err error) {
+	err = w.do(ctx, http.MethodGet, "answer", fmt.Sprintf("epoch=%d&seq=%d", epoch, seq), nil, func(rs *http.Response) (err error) {
+		a, err = readAnswer(rs)
+		return err
+	})
+	return a, err
 }
