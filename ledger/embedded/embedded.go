@@ -98,6 +98,8 @@ type Ledger struct {
 	grew    chan struct{} // closed when entries were added
 	stopped error         // why the writer takes no more
 
+	metrics *metrics
+
 	// The sequencer's own.
 	cache *cache
 	floor contracts.Millis // no later entry is earlier than this
@@ -114,7 +116,7 @@ func Open(cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, queue: make(chan *unit, maxQueue), ready: make(chan []*unit), closing: make(chan struct{}), done: make(chan struct{}),
-		kick: make(chan struct{}, 1), grew: make(chan struct{}), cache: newCache(cacheKeys),
+		kick: make(chan struct{}, 1), grew: make(chan struct{}), cache: newCache(cacheKeys), metrics: newMetrics(),
 	}
 	if err := l.open(); err != nil {
 		l.release()
@@ -323,13 +325,12 @@ type Health struct {
 
 // Health reports the ledger's condition.
 func (l *Ledger) Health() Health {
-	h := Health{Behind: l.store.behind(), Queued: len(l.queue), Stopped: l.stop(nil)}
-	l.store.mu.RLock()
-	h.Height, h.Time = l.store.head.height, l.store.head.time
-	l.store.mu.RUnlock()
-	var stored head
-	stored, h.Broken, h.Flushed = l.store.health()
-	h.Stored = stored.height
+	h := Health{Queued: len(l.queue), Stopped: l.stop(nil)}
+	s := l.store
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	h.Height, h.Time, h.Stored, h.Broken, h.Flushed = s.head.height, s.head.time, s.stored.height, s.broken, s.took
+	h.Behind = len(s.live) + len(s.away)
 	return h
 }
 

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/transparency-dev/merkle/rfc6962"
 
@@ -125,6 +126,7 @@ func (l *Ledger) process(units []*unit) {
 		l.fail(b, err)
 		return
 	}
+	l.metrics.count(b)
 	l.answer(b)
 }
 
@@ -274,10 +276,12 @@ func (l *Ledger) persist(b *batch) error {
 		l.store.merge(b.changes, b.next)
 		l.store.flush()
 	}
+	began := time.Now()
 	if err := l.wal.append(b.entries); err != nil {
 		l.cfg.Log.Error("the writer has stopped", "error", err, "height", l.store.head.height)
 		return l.stop(err)
 	}
+	l.metrics.append.Observe(time.Since(began).Seconds())
 	for k := range b.changes {
 		l.cache.drop(k)
 	}
@@ -308,6 +312,11 @@ func (l *Ledger) fail(b *batch, why error) {
 			if entry && errors.Is(why, ledger.ErrStopped) {
 				c.err = fmt.Errorf("%w: %v", ledger.ErrOutcomeUnknown, why)
 			}
+		}
+	}
+	l.metrics.count(b)
+	for _, u := range b.units {
+		for range u.calls {
 			u.answered()
 		}
 	}

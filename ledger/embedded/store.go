@@ -48,14 +48,18 @@ var (
 	ledgerKey   = []byte("ledger")
 )
 
+// mapBytes is address space, not memory. Growing the map waits for all readers, and readers that come meanwhile wait,
+// too: a ledger snapshot would stop the sequencer.
+const mapBytes = 32 << 30
+
 var errForeignStore = errors.New("the state store belongs to another ledger")
 
 func openStore(path, ledgerID string, noSync bool) (*store, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoSync: noSync, NoGrowSync: noSync,
+		Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoSync: noSync, NoGrowSync: noSync, InitialMmapSize: mapBytes,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("couldn't open the state store: %w", err)
+		return nil, fmt.Errorf("couldn't open the state store (without it, the log or a snapshot gives the state again): %w", err)
 	}
 	s := &store{db: db, live: layer{}}
 	err = db.Update(func(tx *bolt.Tx) error {
@@ -99,11 +103,7 @@ func (s *store) merge(changes layer, to head) {
 func (s *store) behind() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n := len(s.live)
-	if s.away != nil {
-		n += len(s.away)
-	}
-	return n
+	return len(s.live) + len(s.away)
 }
 
 // layers gives the changes over the file. They hold for as long as nobody merges, or mu is held.
@@ -183,12 +183,6 @@ func (s *store) write(l layer, to head) error {
 		}
 		return tx.Bucket(metaBucket).Put(headKey, to.encode())
 	})
-}
-
-func (s *store) health() (stored head, broken error, took time.Duration) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.stored, s.broken, s.took
 }
 
 // A cell in the file: position (8) ‖ value.

@@ -41,6 +41,16 @@ func (u *unit) answered() {
 	}
 }
 
+// unless gives err, or nil when the answers are there.
+func (u *unit) unless(err error) error {
+	select {
+	case <-u.done:
+		return nil
+	default:
+		return err
+	}
+}
+
 // Submit asks for one command to be accepted, see ledger.Ledger.
 func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.Receipt, error) {
 	c := &call{sub: sub}
@@ -159,14 +169,9 @@ func (l *Ledger) run(ctx context.Context, u *unit) error {
 	case <-u.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, ctx.Err())
+		return u.unless(fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, ctx.Err()))
 	case <-l.done:
 		// Everything that the sequencer took is answered; what it didn't take had no effect.
-		select {
-		case <-u.done:
-			return nil
-		default:
-			return ledger.ErrClosed
-		}
+		return u.unless(ledger.ErrClosed)
 	}
 }
