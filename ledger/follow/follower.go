@@ -8,7 +8,6 @@
 package follow
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -332,16 +331,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Fork gives the evidence of a fork: two checkpoints, each signed by the log, length-prefixed by a line. Nil without one.
-func (f *Follower) Fork() []byte {
-	f.work.Lock()
-	defer f.work.Unlock()
-	l, err := f.store.load()
-	if err != nil {
-		return nil
-	}
-	return bytes.Clone(l.fork)
-}
+// Fork gives the evidence of a fork: two checkpoints, each signed by the log, each after a line with its length. Nil
+// without one.
+func (f *Follower) Fork() ([]byte, error) { return f.store.fork() }
 
 // Close ends after the step in progress. Run must have ended.
 func (f *Follower) Close() error {

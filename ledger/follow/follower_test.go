@@ -346,8 +346,8 @@ func TestFork(t *testing.T) {
 	if err := f.MayStart(m.Clock.Now(), time.Hour); !errors.Is(err, follow.ErrFork) {
 		t.Fatalf("it may start: %v", err)
 	}
-	if e := f.Fork(); bytes.Count(e, []byte(followtest.LedgerID+"\n")) != 2 {
-		t.Errorf("evidence lacks two checkpoints:\n%s", e)
+	if e, err := f.Fork(); err != nil || bytes.Count(e, []byte(followtest.LedgerID+"\n")) != 2 {
+		t.Errorf("evidence lacks two checkpoints: %v\n%s", err, e)
 	}
 	f.Close()
 	f = m.Follower(bank, path)

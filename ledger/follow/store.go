@@ -164,6 +164,15 @@ func (s *store) commit(x step) error {
 // keepHead replaces the head of an unchanged size by one with newer cosignatures.
 func (s *store) keepHead(signed []byte) error { return s.put(keyHead, signed) }
 
+// fork gives the evidence, nil without one.
+func (s *store) fork() (evidence []byte, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		evidence = bytes.Clone(tx.Bucket(bucketMeta).Get(keyFork))
+		return nil
+	})
+	return evidence, err
+}
+
 // keepFork makes a contradiction final.
 func (s *store) keepFork(evidence []byte) error { return s.put(keyFork, evidence) }
 

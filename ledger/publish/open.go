@@ -54,21 +54,9 @@ func open(ctx context.Context, cfg Config, src Source, f files) (*Publisher, err
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	p := &Publisher{cfg: cfg, src: src, fs: f}
-	p.stopped, p.stop = context.WithCancel(context.Background())
-	keys := make([]string, len(cfg.Witnesses))
-	for i, w := range cfg.Witnesses {
-		keys[i] = w.Key
-	}
-	var err error
-	if p.policy, err = NewPolicy(cfg.LogKey, keys, cfg.Quorum); err != nil {
+	p, err := prepare(cfg, src, f)
+	if err != nil {
 		return nil, err
-	}
-	if v := p.policy.Log; v.Name() != cfg.Ledger || v.Name() != cfg.Signer.Name() || v.KeyHash() != cfg.Signer.KeyHash() {
-		return nil, errors.New("the log key isn't the signer's, or its name isn't the ledger's id")
-	}
-	for i, w := range cfg.Witnesses {
-		p.witnesses = append(p.witnesses, &witness{url: w.URL, v: p.policy.Witnesses[i], hc: cfg.HTTP})
 	}
 	if err := p.compare(ctx); err != nil {
 		return nil, err
@@ -146,6 +134,55 @@ func (p *Publisher) refuseConflict(which ...error) error {
 		}
 	}
 	return nil
+}
+
+// prepare checks the configuration's keys; it reads nothing.
+func prepare(cfg Config, src Source, f files) (*Publisher, error) {
+	p := &Publisher{cfg: cfg, src: src, fs: f}
+	p.stopped, p.stop = context.WithCancel(context.Background())
+	keys := make([]string, len(cfg.Witnesses))
+	for i, w := range cfg.Witnesses {
+		keys[i] = w.Key
+	}
+	var err error
+	if p.policy, err = NewPolicy(cfg.LogKey, keys, cfg.Quorum); err != nil {
+		return nil, err
+	}
+	if v := p.policy.Log; v.Name() != cfg.Ledger || v.Name() != cfg.Signer.Name() || v.KeyHash() != cfg.Signer.KeyHash() {
+		return nil, errors.New("the log key isn't the signer's, or its name isn't the ledger's id")
+	}
+	for i, w := range cfg.Witnesses {
+		p.witnesses = append(p.witnesses, &witness{url: w.URL, v: p.policy.Witnesses[i], hc: cfg.HTTP})
+	}
+	return p, nil
+}
+
+// Known is the largest size that the checkpoint in the folder or a witness speaks for, read before the ledger itself is
+// opened: its log must hold at least so many entries. Witnesses that don't answer are left to Open.
+func Known(ctx context.Context, cfg Config) (uint64, error) {
+	if err := cfg.fill(); err != nil {
+		return 0, err
+	}
+	p, err := prepare(cfg, nil, disk(cfg.Dir))
+	if err != nil {
+		return 0, err
+	}
+	known := uint64(0)
+	signed, err := p.fs.Read(checkpointName)
+	if err == nil {
+		h, err := p.policy.Open(signed)
+		if err != nil {
+			return 0, fmt.Errorf("%w: own checkpoint in %s: %w", ErrDiffers, cfg.Dir, err)
+		}
+		known = h.Size
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("couldn't read the checkpoint: %w", err)
+	}
+	sizes, _, err := p.highest(ctx)
+	for _, n := range sizes {
+		known = max(known, n)
+	}
+	return known, err
 }
 
 // Opening tells what Open found.
@@ -277,18 +314,10 @@ func (p *Publisher) askWitnesses(ctx context.Context) error {
 	if len(p.witnesses) == 0 {
 		return nil
 	}
-	empty, err := Checkpoint{Origin: p.cfg.Ledger, Root: [32]byte(hasher.EmptyRoot())}.sign(p.cfg.Signer)
+	sizes, errs, err := p.highest(ctx)
 	if err != nil {
-		return fmt.Errorf("couldn't sign the empty checkpoint: %w", err)
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.WitnessTimeout)
-	defer cancel()
-	sizes, errs := make([]uint64, len(p.witnesses)), make([]error, len(p.witnesses))
-	var wg sync.WaitGroup
-	for i, w := range p.witnesses {
-		wg.Go(func() { sizes[i], errs[i] = w.highest(ctx, empty) })
-	}
-	wg.Wait()
 	var failures []error
 	for i, w := range p.witnesses {
 		if errs[i] != nil {
@@ -309,4 +338,21 @@ func (p *Publisher) askWitnesses(ctx context.Context) error {
 		return p.override(p.cfg.AllowUnwitnessed, fmt.Errorf("%w: %w", ErrUnwitnessed, errors.Join(failures...)))
 	}
 	return nil
+}
+
+// highest asks all witnesses at once.
+func (p *Publisher) highest(ctx context.Context) (sizes []uint64, errs []error, err error) {
+	empty, err := Checkpoint{Origin: p.cfg.Ledger, Root: [32]byte(hasher.EmptyRoot())}.sign(p.cfg.Signer)
+	if err != nil {
+		return nil, nil, fmt.Errorf("couldn't sign the empty checkpoint: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.WitnessTimeout)
+	defer cancel()
+	sizes, errs = make([]uint64, len(p.witnesses)), make([]error, len(p.witnesses))
+	var wg sync.WaitGroup
+	for i, w := range p.witnesses {
+		wg.Go(func() { sizes[i], errs[i] = w.highest(ctx, empty) })
+	}
+	wg.Wait()
+	return sizes, errs, nil
 }

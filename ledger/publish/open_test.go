@@ -169,7 +169,13 @@ func TestOldBackupOfEverything(t *testing.T) {
 	l.Fill(200)
 	b.mustOpen(l)
 
+	if n, err := publish.Known(t.Context(), b.config()); n != 300 || err != nil {
+		t.Errorf("known: %d %v", n, err)
+	}
 	b.dir = backup
+	if n, err := publish.Known(t.Context(), b.config()); n != 300 || err != nil {
+		t.Errorf("known to the witnesses: %d %v", n, err)
+	}
 	signedBefore, err := os.ReadFile(filepath.Join(backup, "checkpoint"))
 	if err != nil {
 		t.Fatal(err)

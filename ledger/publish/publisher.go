@@ -21,7 +21,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	fnote "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/bund-exchange/bund/ledger"
@@ -72,6 +71,7 @@ type Publisher struct {
 	broken    error        // first failed write; the tree is ahead of its files, so no step runs any more
 	vet       func() error // while opening: the witnesses' last word before anything is published
 	lastRound time.Time
+	quorate   bool // the last head had a quorum
 
 	head atomic.Pointer[Head] // published, durable; nil before the first checkpoint
 
@@ -253,7 +253,19 @@ func (p *Publisher) publish(ctx context.Context, all bool) error {
 			return err
 		}
 	}
-	return p.install(signed)
+	if err := p.install(signed); err != nil {
+		return err
+	}
+	h, _ := p.Head()
+	_, quorate := h.FreshAt(p.cfg.Quorum, p.cfg.Now().Add(time.Minute))
+	if quorate = quorate || p.cfg.Quorum == 0; quorate != p.quorate {
+		if p.quorate = quorate; quorate {
+			p.cfg.Log.InfoContext(ctx, "a quorum of witnesses cosigns", "size", h.Size, "cosignatures", len(h.Cosignatures))
+		} else {
+			p.cfg.Log.WarnContext(ctx, "no quorum of witnesses: followers start no new use", "size", h.Size, "cosignatures", len(h.Cosignatures), "quorum", p.cfg.Quorum)
+		}
+	}
+	return nil
 }
 
 const (
@@ -283,53 +295,6 @@ func (p *Publisher) install(signed []byte) error {
 		p.head.Store(&h)
 	}
 	return err
-}
-
-// collectCosignatures runs one round: all witnesses at once, those that did not answer lately only if all is set. Of a
-// witness that fails, the cosignature on an unchanged head is kept.
-func (p *Publisher) collectCosignatures(ctx context.Context, c Checkpoint, signed []byte, all bool) ([]byte, error) {
-	now := p.cfg.Now()
-	p.lastRound = now
-	sigs := make([]*note.Signature, len(p.witnesses))
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.WitnessTimeout)
-	defer cancel()
-	var wg sync.WaitGroup
-	for i, w := range p.witnesses {
-		if !all && !w.due(now) {
-			continue
-		}
-		wg.Go(func() {
-			s, err := w.cosign(ctx, c, signed, func(old uint64) ([][]byte, error) { return consistency(ctx, p.fs, old, c.Size) })
-			var at time.Time
-			if err == nil {
-				sigs[i] = &s
-				at, err = fnote.CoSigV1Timestamp(s)
-			}
-			w.done(now, at, err)
-			if err != nil {
-				p.cfg.Log.WarnContext(ctx, "witness did not cosign", "witness", w.v.Name(), "size", c.Size, "err", err)
-			}
-		})
-	}
-	wg.Wait()
-	n, err := note.Open(signed, note.VerifierList(p.policy.Log))
-	if err != nil {
-		return nil, fmt.Errorf("couldn't verify the own signature: %w", err)
-	}
-	old, _ := p.Head()
-	for i, w := range p.witnesses {
-		if sigs[i] == nil && old.Checkpoint == c {
-			for _, s := range old.sigs {
-				if s.Name == w.v.Name() && s.Hash == w.v.KeyHash() {
-					sigs[i] = &s
-				}
-			}
-		}
-		if sigs[i] != nil {
-			n.Sigs = append(n.Sigs, *sigs[i])
-		}
-	}
-	return note.Sign(n)
 }
 
 // Run publishes until ctx ends: what is new at once after a pause of CheckpointEvery, which lets a busy ledger fill a
@@ -385,52 +350,6 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	}
-}
-
-type round struct {
-	done chan struct{}
-	head Head
-	err  error
-}
-
-// Cosign publishes everything that the ledger has and gets it cosigned in a round that begins after the call. Callers
-// that come while a round runs share the next one, so that any number of them cost two rounds at a time.
-func (p *Publisher) Cosign(ctx context.Context) (Head, error) {
-	p.roundMu.Lock()
-	if p.stopped.Err() != nil {
-		p.roundMu.Unlock()
-		return Head{}, errors.New("publication is closed")
-	}
-	r := p.round
-	if r == nil {
-		r = &round{done: make(chan struct{})}
-		p.round = r
-		p.wg.Go(func() { p.runRound(r) })
-	}
-	p.roundMu.Unlock()
-	select {
-	case <-ctx.Done():
-		return Head{}, ctx.Err()
-	case <-r.done:
-		return r.head, r.err
-	}
-}
-
-func (p *Publisher) runRound(r *round) {
-	defer close(r.done)
-	p.mu.Lock() // wait for the step in progress, then take the round off, so that later callers get the next
-	p.roundMu.Lock()
-	p.round = nil
-	p.roundMu.Unlock()
-	p.mu.Unlock()
-	if r.err = p.step(p.stopped, true); r.err != nil {
-		return
-	}
-	h, ok := p.Head()
-	if !ok {
-		r.err = errors.New("nothing is published yet")
-	}
-	r.head = h
 }
 
 // Close waits for rounds in progress and gives the folder free. Run must have ended.
