@@ -12,7 +12,7 @@ var memberBodies = map[string]builder{
 	"genesis": func(s *Scene, _ *Actor, _ *line) (*act, error) {
 		v, r := s.actors["venue"], s.actors["regulator"]
 		b := &contracts.Genesis{Clock: "scripted", Sample: true, Start: s.M.Now, Rulebook: Rules(), Calendars: []contracts.Calendar{contracts.Calendar2026()},
-			Venue: v.App, Regulator: r.App}
+			Venue: *clone(v.App), Regulator: *clone(r.App)}
 		return &act{body: b, after: func() { v.ID, r.ID = s.M.Last("venue"), s.M.Last("regulator") }}, nil
 	},
 	"rulebook.adopt": func(s *Scene, _ *Actor, _ *line) (*act, error) {

@@ -147,6 +147,9 @@ var tradeBodies = map[string]builder{
 			return nil, err
 		}
 		b := &contracts.ConsentRegister{}
+		if _, _, err := s.scope(l); err != nil { // takes its options, even for a batch of none
+			return nil, err
+		}
 		subjects := make([]subject, n)
 		for i := range subjects {
 			scope, sub, err := s.scope(l)

@@ -66,7 +66,7 @@ func (c *Coverage) observe(st *Step) {
 		c.Refused[st.Refusal.Code]++
 		return
 	}
-	if !st.Result.Repeated {
+	if !st.Use && !st.Result.Repeated {
 		c.Accepted[st.Result.Outcome.Kind]++
 	}
 }

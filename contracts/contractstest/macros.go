@@ -132,5 +132,8 @@ func (s *Scene) use(l *line) error {
 		}
 		s.last = x
 	}
+	if s.observe != nil {
+		s.observe(s.last)
+	}
 	return nil
 }
