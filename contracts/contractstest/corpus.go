@@ -24,15 +24,11 @@ type Coverage struct {
 // With a test flag -rewrite (of the caller's test package) expectations of state and events are written anew.
 func RunCorpus(t *testing.T, dir string, open func(t *testing.T, ledger string) Executor) *Coverage {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scripts in %s (%v)", dir, err)
-	}
 	f := flag.Lookup("rewrite")
 	rewrite := f != nil && f.Value.String() == "true"
 	c := &Coverage{map[string]int{}, map[contracts.Code]int{}}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+	for _, name := range Scripts(t, dir) {
+		file := filepath.Join(dir, name+".txt")
 		t.Run(name, func(t *testing.T) {
 			text, err := os.ReadFile(file)
 			if err != nil {
@@ -59,6 +55,19 @@ func RunCorpus(t *testing.T, dir string, open func(t *testing.T, ledger string) 
 		})
 	}
 	return c
+}
+
+// Scripts lists the scripts of a corpus, by name without ".txt".
+func Scripts(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts in %s (%v)", dir, err)
+	}
+	for _, f := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(f), ".txt"))
+	}
+	return names
 }
 
 func (c *Coverage) observe(st *Step) {
