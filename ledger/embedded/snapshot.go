@@ -1,11 +1,9 @@
 package embedded
 
 import (
-	"bufio"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -61,33 +59,60 @@ func ParseSnapshot(text string) (Snapshot, error) {
 
 func clip(hexDigits string) []byte { return []byte(hexDigits)[:min(len(hexDigits), 64)] }
 
-// Snapshot writes the state as it is now into dir, beside the running writer. The description is written last: a
-// state file without one is unfinished.
+// Snapshot writes the state as it is now into dir, compact and in order of key, beside the running writer. The hash is
+// taken from what was written. The description is written last: a state file without one is unfinished.
 func (l *Ledger) Snapshot(dir string) (Snapshot, error) {
 	if err := l.store.flush(); err != nil {
 		return Snapshot{}, err
 	}
-	tx, err := l.store.db.Begin(false)
-	if err != nil {
-		return Snapshot{}, fmt.Errorf("couldn't read the state store: %w", err)
-	}
-	defer tx.Rollback()
-	hash, to, err := hashStored(tx)
-	if err != nil {
-		return Snapshot{}, fmt.Errorf("couldn't hash the state: %w", err)
-	}
-	s := Snapshot{l.cfg.LedgerID, to.height, to.hash, to.time, hash}
 	if err := makeDir(dir); err != nil {
 		return Snapshot{}, fmt.Errorf("couldn't make the snapshot's folder: %w", err)
 	}
-	path := snapshotPath(dir, s.Height)
-	if err := writeDurably(path, func(w io.Writer) error { _, err := tx.WriteTo(w); return err }); err != nil {
+	part := filepath.Join(dir, "unfinished"+snapshotExt)
+	defer os.Remove(part)
+	s, err := l.store.copyTo(part, l.cfg.LedgerID)
+	if err != nil {
 		return Snapshot{}, fmt.Errorf("couldn't write the snapshot: %w", err)
 	}
-	if err := writeDurably(path+".txt", func(w io.Writer) error { _, err := io.WriteString(w, s.String()); return err }); err != nil {
+	path := snapshotPath(dir, s.Height)
+	if err := os.Rename(part, path); err != nil {
+		return Snapshot{}, fmt.Errorf("couldn't write the snapshot: %w", err)
+	}
+	if err := Dir(dir).SyncDir(); err != nil {
+		return Snapshot{}, fmt.Errorf("couldn't write the snapshot: %w", err)
+	}
+	if err := writeDurably(path+".txt", s.String()); err != nil {
 		return Snapshot{}, fmt.Errorf("couldn't write the snapshot's description: %w", err)
 	}
 	return s, nil
+}
+
+// copyBytes bounds one transaction of a copy, and with it the memory that the copy takes.
+const copyBytes = 16 << 20
+
+// copyTo writes the file's state, from one read transaction, into a new file.
+func (s *store) copyTo(path, ledgerID string) (Snapshot, error) {
+	if err := os.RemoveAll(path); err != nil {
+		return Snapshot{}, err
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{NoSync: true, NoGrowSync: true, InitialMmapSize: mapBytes})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	defer db.Close()
+	if err := bolt.Compact(db, s.db, copyBytes); err != nil {
+		return Snapshot{}, err
+	}
+	if err := db.Sync(); err != nil {
+		return Snapshot{}, err
+	}
+	tx, err := db.Begin(false)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	defer tx.Rollback()
+	hash, to, err := hashStored(tx)
+	return Snapshot{ledgerID, to.height, to.hash, to.time, hash}, err
 }
 
 // AdoptSnapshot makes the snapshot at path (a .ledgersnap file beside its description) the state store of the ledger in
@@ -149,17 +174,13 @@ func (s Snapshot) verify(path string) error {
 }
 
 // writeDurably writes a file that is there whole or not at all.
-func writeDurably(path string, write func(io.Writer) error) error {
+func writeDurably(path, text string) error {
 	f, err := os.OpenFile(path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	w := bufio.NewWriterSize(f, 1<<20)
-	if err := write(w); err != nil {
-		return err
-	}
-	if err := w.Flush(); err != nil {
+	if _, err := f.WriteString(text); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
