@@ -9,8 +9,9 @@ import (
 	"github.com/bund-exchange/bund/contracts"
 )
 
-// Run pulls and acknowledges until ctx ends: when half a window has come, when the provider says that the window is
-// full, at a CLOSE, when a place stays missing, and at least every Idle.
+// Run pulls and acknowledges until ctx ends. It acknowledges at half a window, when the provider says that the window
+// is full, at a CLOSE, and at least every Idle; it pulls when a place stays missing, when nothing could be
+// acknowledged, and when nothing has come for Idle.
 func (c *Consumer) Run(ctx context.Context) error {
 	err := c.RunOnce(ctx)
 	for ctx.Err() == nil {
@@ -20,24 +21,25 @@ func (c *Consumer) Run(ctx context.Context) error {
 		if c.gap() > 0 {
 			wait = min(wait, c.cfg.OnGap)
 		}
-		t := time.NewTimer(wait)
+		before := c.State()
 		kicked := false
+		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 		case <-c.kick:
-			kicked = c.due()
-			if !kicked {
-				t.Stop()
-				continue
-			}
+			kicked = true
 		case <-t.C:
 		}
 		t.Stop()
-		before := c.State()
-		if err = c.acknowledge(ctx, !kicked); err == nil && kicked && c.gap() < c.cfg.OnGap && c.State().Acked > before.Acked {
+		if kicked && !c.due() {
 			continue
 		}
-		err = errors.Join(err, c.RunOnce(ctx))
+		err = c.acknowledge(ctx, !kicked)
+		after := c.State()
+		stuck := after.Acked == before.Acked && (kicked || after.Size == before.Size)
+		if err != nil || stuck || after.Waiting != 0 || c.gap() >= c.cfg.OnGap || len(c.Objections()) > 0 {
+			err = errors.Join(err, c.RunOnce(ctx))
+		}
 	}
 	return ctx.Err()
 }

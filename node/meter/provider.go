@@ -22,8 +22,8 @@ type ProviderConfig struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 
-	// GroupWait is how long a group may wait for calls that are being executed. 0 writes what is there: lowest latency,
-	// more CPU a call.
+	// GroupWait bounds how long a group waits for more calls under load; 0 is 2 ms, below 0 it never waits. Longer costs
+	// latency and saves CPU.
 	GroupWait time.Duration
 
 	segmentBytes int64
@@ -46,6 +46,8 @@ type Provider struct {
 	dead error // why the writer stopped; never unset
 }
 
+const defaultGroupWait = 2 * time.Millisecond
+
 // OpenProvider takes the store over from whoever had it, reads it, and starts the sequencer.
 func OpenProvider(cfg ProviderConfig) (*Provider, error) {
 	if len(cfg.Key) != ed25519.PrivateKeySize {
@@ -59,6 +61,9 @@ func OpenProvider(cfg ProviderConfig) (*Provider, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
+	}
+	if cfg.GroupWait == 0 {
+		cfg.GroupWait = defaultGroupWait
 	}
 	if cfg.segmentBytes == 0 {
 		cfg.segmentBytes = defaultSegmentBytes

@@ -82,12 +82,27 @@ func (q *jobQueue) put(j *job) bool {
 	return true
 }
 
-// gather waits, if there was a crowd in the last group.
+// gather lets a group grow after a group that was a crowd, while calls keep coming and no longer than wait: signing,
+// verifying and syncing cost the same for one leaf as for sixty. A lone caller never waits.
 func (q *jobQueue) gather(wait time.Duration, last int) {
-	if wait > 0 && last >= 4 {
-		time.Sleep(wait)
+	if wait <= 0 || last < crowd {
+		return
+	}
+	step := wait / 8
+	for waited, seen := step, -1; waited <= wait; waited += step {
+		q.mu.Lock()
+		n, closed := len(q.jobs), q.closed
+		q.mu.Unlock()
+		if closed || n >= maxGroupJobs || n == seen && q.executing.Load() == 0 {
+			return
+		}
+		seen = n
+		time.Sleep(step)
 	}
 }
+
+// crowd is the size of a group from which on the next one waits for company.
+const crowd = 4
 
 func (q *jobQueue) signal() {
 	select {

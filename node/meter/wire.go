@@ -16,12 +16,10 @@ import (
 // the client's transport and timeout are used.
 type wire struct {
 	transport http.RoundTripper
-	timeout   time.Duration // of one request
+	timeout   time.Duration // of one request; 0 leaves it to the transport and the caller
 	base      *url.URL
 	callTo    *url.URL
 }
-
-const defaultTimeout = 30 * time.Second
 
 func newWire(client *http.Client, base string) (*wire, error) {
 	u, err := url.Parse(base)
@@ -35,15 +33,15 @@ func newWire(client *http.Client, base string) (*wire, error) {
 	if w.transport == nil {
 		w.transport = http.DefaultTransport
 	}
-	if w.timeout <= 0 {
-		w.timeout = defaultTimeout
-	}
 	return w, nil
 }
 
 func (w *wire) call(ctx context.Context, id RequestID, epoch int64, body []byte) (*Answer, error) {
-	ctx, done := context.WithTimeout(ctx, w.timeout)
-	defer done()
+	if w.timeout > 0 {
+		var done context.CancelFunc
+		ctx, done = context.WithTimeout(ctx, w.timeout)
+		defer done()
+	}
 	rq := &http.Request{Method: http.MethodPost, URL: w.callTo, Host: w.callTo.Host, ContentLength: int64(len(body)),
 		Header: http.Header{HeaderRequest: {id.String()}, HeaderEpoch: {strconv.FormatInt(epoch, 10)}, "Content-Type": jsonContent},
 		Body:   io.NopCloser(bytes.NewReader(body)),
@@ -92,8 +90,11 @@ func readResponse(rs *http.Response, want int, limit int64) ([]byte, error) {
 
 // do sends a request and hands its response to read.
 func (w *wire) do(ctx context.Context, method, op, query string, body []byte, read func(*http.Response) error) error {
-	ctx, done := context.WithTimeout(ctx, w.timeout)
-	defer done()
+	if w.timeout > 0 {
+		var done context.CancelFunc
+		ctx, done = context.WithTimeout(ctx, w.timeout)
+		defer done()
+	}
 	u := w.base.JoinPath(op)
 	u.RawQuery = query
 	rq, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
