@@ -21,7 +21,7 @@ func NewStateHash() StateHash {
 }
 
 // Add takes the next key, which must be above all before it.
-func (s StateHash) Add(key, value []byte) {
+func (s StateHash) Add(key string, value []byte) {
 	b := append(strconv.AppendInt((*s.buf)[:0], int64(len(key)), 10), ':')
 	b = append(b, key...)
 	b = append(strconv.AppendInt(b, int64(len(value)), 10), ':')

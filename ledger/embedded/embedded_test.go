@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/contractstest"
 	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/ledger/ledgertest"
 )
@@ -252,6 +253,22 @@ func TestTimeNeverFalls(t *testing.T) {
 	var no *ledger.Refused
 	if _, err := l.Submit(t.Context(), submission("late", "open", "late")); !errors.As(err, &no) || no.Code != "command.expired" {
 		t.Fatalf("accepted after never: %v", err)
+	}
+}
+
+func TestScriptedClockStaysBehindTheWall(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), LedgerID: "bund.test/1", Key: operator, Log: quiet, Now: func() time.Time { return contractstest.Start.Add(100).Time() }}
+	l := mustOpen(t, cfg)
+	m := ledgertest.NewMarket(cfg.LedgerID, l, 1)
+	if err := m.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Advance(100); err != nil {
+		t.Fatal(err)
+	}
+	var no *ledger.Refused
+	if err := m.Advance(1); !errors.As(err, &no) || no.Code != "clock.ahead" {
+		t.Fatalf("ran ahead of the wall clock: %v", err)
 	}
 }
 

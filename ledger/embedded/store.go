@@ -259,7 +259,7 @@ func hashBeside() *besideHash {
 		s := ledger.NewStateHash()
 		for page := range h.full {
 			for _, p := range page {
-				s.Add(p.key, p.value)
+				s.Add(string(p.key), p.value)
 			}
 			select {
 			case h.empty <- page[:0]:

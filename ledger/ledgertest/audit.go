@@ -104,7 +104,7 @@ func (a *Audit) take(s *ledger.Stored) error {
 func (a *Audit) StateHash() [32]byte {
 	h := ledger.NewStateHash()
 	for _, k := range slices.Sorted(maps.Keys(a.State)) {
-		h.Add([]byte(k), a.State[k])
+		h.Add(k, a.State[k])
 	}
 	return h.Sum()
 }

@@ -88,6 +88,11 @@ func testSequence(t *testing.T, h *Harness) {
 	if n := height(t, h.Ledger); n != uint64(len(m.Accepted())) {
 		t.Fatalf("%d entries of %d accepted commands", n, len(m.Accepted()))
 	}
+	es, err := h.Ledger.Entries(t.Context(), 0, 1)
+	must(t, err)
+	if es[0].Time != contractstest.Start {
+		t.Fatalf("a scripted ledger began at %d, its genesis says %d", es[0].Time, contractstest.Start)
+	}
 }
 
 func testRepeat(t *testing.T, h *Harness) {
