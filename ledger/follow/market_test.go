@@ -98,7 +98,7 @@ func TestRealMarket(t *testing.T) {
 	}
 	h := ledger.NewStateHash()
 	for _, kv := range f.Scan("", 1<<30) {
-		h.Add([]byte(kv.Key), kv.Value)
+		h.Add(kv.Key, kv.Value)
 	}
 	if s := f.Status(); s.Size != height || h.Sum() != want {
 		t.Errorf("at %d of %d the follower's state is another", s.Size, height)
