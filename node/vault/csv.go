@@ -48,7 +48,7 @@ func columnOrder(schema *Schema, columns []string) ([]int, error) {
 	var faults Faults
 	order, seen := make([]int, len(columns)), map[string]bool{}
 	for i, name := range columns {
-		order[i] = schema.index(name)
+		order[i] = schema.Index(name)
 		switch {
 		case order[i] < 0:
 			detail := "the schema has no such field"

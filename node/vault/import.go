@@ -152,12 +152,12 @@ func faultsOf(err error) error {
 }
 
 func (in *intake) prepare() {
-	in.key, in.asOf, in.knownAt = in.schema.index(in.schema.Key), -1, -1
+	in.key, in.asOf, in.knownAt = in.schema.Index(in.schema.Key), -1, -1
 	if in.schema.AsOf != "" {
-		in.asOf = in.schema.index(in.schema.AsOf)
+		in.asOf = in.schema.Index(in.schema.AsOf)
 	}
 	if in.schema.KnownAt != "" {
-		in.knownAt = in.schema.index(in.schema.KnownAt)
+		in.knownAt = in.schema.Index(in.schema.KnownAt)
 	}
 	in.codes = make([]map[string]bool, len(in.schema.Fields))
 	for i := range in.schema.Fields {
@@ -193,7 +193,7 @@ func (in *intake) row(values []string, line int64) error {
 		}
 		values[i] = text
 		in.counter.filled[i]++
-		if code, detail := f.conforms(text, in.codes[i]); code == "" {
+		if code, detail := conforms(f, text, in.codes[i]); code == "" {
 			in.counter.conforming[i]++
 		} else if !f.Tolerant {
 			in.fault(code, line, f, detail)

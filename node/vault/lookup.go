@@ -68,7 +68,7 @@ type lookup struct {
 }
 
 func newLookup(s *Schema) lookup {
-	l := lookup{schema: s, index: make(map[string]int, len(s.Fields)), key: s.index(s.Key), asOf: -1, knownAt: -1}
+	l := lookup{schema: s, index: make(map[string]int, len(s.Fields)), key: s.Index(s.Key), asOf: -1, knownAt: -1}
 	for i := range s.Fields {
 		l.index[s.Fields[i].Name] = i
 	}
@@ -87,7 +87,7 @@ func (l *lookup) check(q *Query) (fields []int, problem string) {
 	if text, code, _ := canonical(key, q.Key); q.Key == "" || code != "" || text != q.Key || len(q.Key) > MaxKeyBytes {
 		return nil, "the key is empty, too long or not plain text"
 	}
-	if code, detail := key.conforms(q.Key, nil); code != "" {
+	if code, detail := conforms(key, q.Key, nil); code != "" {
 		return nil, "the key is " + detail
 	}
 	switch {

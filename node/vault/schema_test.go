@@ -10,7 +10,7 @@ import (
 	"github.com/bund-exchange/bund/contracts/canon"
 )
 
-const dictionary = `
+const written = `
 key: code
 asOf: month
 fields:
@@ -28,7 +28,7 @@ fields:
 `
 
 func TestReadSchema(t *testing.T) {
-	s, err := ReadSchema([]byte(dictionary))
+	s, err := ReadSchema([]byte(written))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestReadSchema(t *testing.T) {
 		"folded key":             {"asOf: month", "asof: month"},
 		"key twice":              {"key: code", "key: code\nkey: code"},
 		"second document":        {"asOf: month", "asOf: month\n---\na: 1"},
-		"no fields":              {dictionary, "key: code"},
+		"no fields":              {written, "key: code"},
 		"key is no field":        {"key: code", "key: cod"},
 		"key is no text":         {"key: code", "key: month"},
 		"asOf is no time":        {"asOf: month", "asOf: level"},
@@ -68,10 +68,10 @@ func TestReadSchema(t *testing.T) {
 		"nullable asOf":          {"type: date", "type: date, nullable: true, empty: 无, emptyEn: none"},
 		"control character":      {"titleEn: period", `titleEn: "a\u0007b"`},
 	} {
-		if !strings.Contains(dictionary, change[0]) {
+		if !strings.Contains(written, change[0]) {
 			t.Fatalf("%s changes nothing", name)
 		}
-		if _, err := ReadSchema([]byte(strings.Replace(dictionary, change[0], change[1], 1))); err == nil {
+		if _, err := ReadSchema([]byte(strings.Replace(written, change[0], change[1], 1))); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -162,7 +162,7 @@ func TestQualityFigures(t *testing.T) {
 
 // FuzzReadSchema: what is read is checked, and has a digest that reading it again gives too.
 func FuzzReadSchema(f *testing.F) {
-	f.Add([]byte(dictionary))
+	f.Add([]byte(written))
 	f.Add([]byte(`{"key":"k","fields":[{"name":"k","title":"键","titleEn":"key","type":"text"}]}`))
 	f.Add([]byte("key: k\nfields: [&a {name: k, title: t, titleEn: t, type: text}, *a]"))
 	f.Fuzz(func(t *testing.T, b []byte) {

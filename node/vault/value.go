@@ -129,7 +129,7 @@ func millisOf(t Type, text string) contracts.Millis {
 }
 
 // conforms reports whether a canonical text is in the field's code list and of its format.
-func (f *Field) conforms(text string, codes map[string]bool) (code FaultCode, detail string) {
+func conforms(f *Field, text string, codes map[string]bool) (code FaultCode, detail string) {
 	if f.Type == Coded && !codes[text] {
 		return ValueCode, "not in the code list"
 	}

@@ -1,0 +1,120 @@
+// Command catalogbench measures a page of search results in the query layer: 100,000 products, pages of 50, a word of
+// two characters, two facets, counts, 8 callers, 2,000 random queries. It starts a PostgreSQL of its own unless
+// DATABASE_URL names an empty database.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/bund-exchange/bund/server/catalog"
+	"github.com/bund-exchange/bund/server/catalog/catalogtest"
+	"github.com/bund-exchange/bund/server/pg"
+)
+
+func main() {
+	products := flag.Int("products", 100_000, "on the shelf")
+	queries := flag.Int("queries", 2_000, "random ones, after as many to warm up")
+	callers := flag.Int("callers", 8, "at once")
+	flag.Parse()
+	if err := run(context.Background(), *products, *queries, *callers); err != nil {
+		fmt.Fprintln(os.Stderr, "catalogbench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, products, queries, callers int) error {
+	dir, err := os.MkdirTemp("", "catalogbench")
+	if err != nil {
+		return fmt.Errorf("couldn't make a folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	db, err := pg.Open(ctx, pg.Config{URL: os.Getenv("DATABASE_URL"), Dir: filepath.Join(dir, "pg"), Log: quiet})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := pg.Migrate(ctx, db.DB, quiet); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := catalogtest.Fill(ctx, db.DB, products, 1); err != nil {
+		return err
+	}
+	fmt.Printf("figure catalog.fill_s %.1f s\n", time.Since(began).Seconds())
+	scans, err := sequentialScans(ctx, db.DB, catalogtest.Queries(queries, 2))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("figure catalog.sequential_scans %d plans\n", scans)
+	c := &catalog.Catalog{DB: db.DB}
+	for seed, count := range []bool{false, true} {
+		if _, err := measure(ctx, c, queries, callers, uint64(seed), count); err != nil { // fills the caches
+			return err
+		}
+		took, err := measure(ctx, c, queries, callers, uint64(10+seed), count)
+		if err != nil {
+			return err
+		}
+		name := map[bool]string{false: "catalog.query", true: "catalog.query_counted"}[count]
+		fmt.Printf("figure %s_p50_ms %.2f ms\nfigure %s_p99_ms %.2f ms\nfigure %s_max_ms %.2f ms\n",
+			name, took[len(took)/2], name, took[len(took)*99/100], name, took[len(took)-1])
+	}
+	return nil
+}
+
+func sequentialScans(ctx context.Context, db *sqlx.DB, qs []catalog.Query) (n int, err error) {
+	for _, q := range qs {
+		plan, err := catalog.Explain(ctx, db, q)
+		if err != nil {
+			return n, err
+		}
+		if strings.Contains(plan, `"Seq Scan"`) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// measure gives the milliseconds that each query took, ascending.
+func measure(ctx context.Context, c *catalog.Catalog, queries, callers int, seed uint64, count bool) ([]float64, error) {
+	qs := catalogtest.Queries(queries, seed)
+	took, errs := make([]float64, len(qs)), make([]error, callers)
+	var wg sync.WaitGroup
+	for w := range callers {
+		wg.Go(func() {
+			for i := w; i < len(qs); i += callers {
+				q := qs[i]
+				if !count {
+					q.Count = nil
+				}
+				began := time.Now()
+				if _, err := c.Search(ctx, q); err != nil {
+					errs[w] = err
+					return
+				}
+				took[i] = float64(time.Since(began).Microseconds()) / 1000
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(took)
+	return took, nil
+}
