@@ -47,7 +47,7 @@ var moneyBodies = map[string]builder{
 			}
 		}
 		opens := s.opens(cs...)
-		if a.Billing == contracts.Prepaid && l.take("escrow", "yes") == "yes" {
+		if l.take("escrow", "yes") == "yes" && a.Billing == contracts.Prepaid {
 			opens = append(opens, s.opens(s.balance(id))...)
 		}
 		return &act{body: b, opens: opens}, nil

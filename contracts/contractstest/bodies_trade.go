@@ -360,6 +360,7 @@ func (s *Scene) scope(l *line) (contracts.ConsentScope, subject, error) {
 		}
 	}
 	sub := subject{key: s.M.Random(), code: contracts.CreditCode(l.take("code", "91310115MA1K00007Q"))}
+	s.subject = &sub
 	return contracts.ConsentScope{Product: product, Node: s.M.Provider.Node, Subject: contracts.Subject(sub.key, sub.code), Purpose: policy.PreLoan,
 		Fields: Fields, From: s.M.Now, To: s.M.Now.Add(90 * 86400), MaxCalls: 10}, sub, nil
 }

@@ -2,6 +2,7 @@ package contractstest
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"reflect"
@@ -25,6 +26,7 @@ type Scene struct {
 	names    map[string]contracts.ID
 	versions map[string][]string // attestations by the name of their version, in order
 	subjects map[string]subject  // by the name of the consent
+	subject  *subject            // of the last consent that a command was about
 	labels   map[string]*Step    // commands that the script gave a label
 	last     *Step
 	observe  func(*Step)
@@ -94,6 +96,38 @@ func (s *Scene) Submit(ctx context.Context, sub contracts.Submission) error {
 		s.observe(st)
 	}
 	return nil
+}
+
+// Watch lets an auditor look at every step from now on; it returns a function that gives the first thing it objected to.
+func (s *Scene) Watch(a *Auditor) (objection func() error) {
+	var first error
+	before := s.observe
+	s.observe = func(st *Step) {
+		if before != nil {
+			before(st)
+		}
+		if first != nil || st.Use {
+			return
+		}
+		if sub := s.subject; sub != nil {
+			a.Secret(string(sub.code), "a subject's credit code")
+			a.Secret(hex.EncodeToString(sub.key[:]), "a consent's key")
+		}
+		switch {
+		case st.Refusal != nil:
+			first = a.Refused(st.Refusal, st.Before, len(s.Oracle.m))
+		case st.Result.Repeated:
+			first = a.Refused(&contracts.Refusal{Code: "command.id_reused"}, st.Before, len(s.Oracle.m))
+		default:
+			first = a.Accepted(st.Submission, s.Oracle.time, st.Result)
+		}
+	}
+	return func() error {
+		if first != nil {
+			return first
+		}
+		return a.Close()
+	}
 }
 
 func sameAnswer(want *contracts.Refusal, got error) error {
