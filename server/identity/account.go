@@ -22,7 +22,7 @@ type NewAccount struct {
 	Password string       // at least 12 characters
 	Name     string       // for display
 	Member   contracts.ID // on the ledger
-	Person   contracts.ID // on the ledger, of that member; the caller makes sure that it is there
+	Person   contracts.ID // on the ledger, of that member; "" for somebody who only reads
 }
 
 // Account is a person who may sign in.
@@ -49,7 +49,7 @@ func (d *Directory) CreateAccount(ctx context.Context, a NewAccount) (contracts.
 	if n := utf8.RuneCountInString(a.Name); n < 1 || n > 100 || !utf8.ValidString(a.Name) {
 		return "", &contracts.Refusal{Code: "account.name", Field: "name", Detail: "want 1 to 100 characters"}
 	}
-	if a.Member.Check() != nil || a.Person.Check() != nil {
+	if a.Member.Check() != nil || a.Person != "" && a.Person.Check() != nil {
 		return "", &contracts.Refusal{Code: "account.person", Field: "person", Detail: "want the ids of a member and of a person"}
 	}
 	if err := checkPassword(login, a.Password); err != nil {
@@ -61,9 +61,9 @@ func (d *Directory) CreateAccount(ctx context.Context, a NewAccount) (contracts.
 	}
 	id := newID()
 	_, err = d.DB.ExecContext(ctx, `
-		INSERT INTO app.account (id, login, member, person, name, password, created_at)
+		INSERT INTO app.accounts (id, login, member, person, name, password, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`, id, login, a.Member, a.Person, a.Name, h, d.now())
-	if pg.IsUnique(err, "account_login") {
+	if pg.IsUnique(err, "accounts_login") {
 		return "", &contracts.Refusal{Code: "account.login_taken", Field: "login", Detail: "another account has this login"}
 	}
 	if err != nil {
@@ -87,7 +87,7 @@ func (d *Directory) Accounts(ctx context.Context, member, after contracts.ID, li
 	var rows []accountRow
 	err := d.DB.SelectContext(ctx, &rows, `
 		SELECT id, login, name, member, person, created_at, disabled_at
-		FROM app.account WHERE member = $1 AND id > $2 ORDER BY id LIMIT $3`, member, after, limit)
+		FROM app.accounts WHERE member = $1 AND id > $2 ORDER BY id LIMIT $3`, member, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't list accounts: %w", err)
 	}
@@ -102,7 +102,7 @@ func (d *Directory) Accounts(ctx context.Context, member, after contracts.ID, li
 func (d *Directory) DisableAccount(ctx context.Context, member, id contracts.ID) error {
 	return pg.WithTx(ctx, d.DB, func(tx *sqlx.Tx) error {
 		res, err := tx.ExecContext(ctx, `
-			UPDATE app.account SET disabled_at = coalesce(disabled_at, $3) WHERE id = $1 AND member = $2`, id, member, d.now())
+			UPDATE app.accounts SET disabled_at = coalesce(disabled_at, $3) WHERE id = $1 AND member = $2`, id, member, d.now())
 		if err != nil {
 			return fmt.Errorf("couldn't disable account: %w", err)
 		}
@@ -122,7 +122,7 @@ func (d *Directory) ChangePassword(ctx context.Context, c Caller, token, address
 		Login    string `db:"login"`
 		Password string `db:"password"`
 	}
-	err := d.DB.GetContext(ctx, &row, `SELECT login, password FROM app.account WHERE id = $1 AND disabled_at IS NULL`, c.Account)
+	err := d.DB.GetContext(ctx, &row, `SELECT login, password FROM app.accounts WHERE id = $1 AND disabled_at IS NULL`, c.Account)
 	if errors.Is(err, sql.ErrNoRows) {
 		return errNoSession
 	}
@@ -151,7 +151,7 @@ func (d *Directory) ChangePassword(ctx context.Context, c Caller, token, address
 		if err := subjects.forgive(ctx, tx); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE app.account SET password = $2 WHERE id = $1`, c.Account, h); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE app.accounts SET password = $2 WHERE id = $1`, c.Account, h); err != nil {
 			return fmt.Errorf("couldn't store password: %w", err)
 		}
 		return endSessions(ctx, tx, c.Account, digestOf(token))
@@ -163,7 +163,7 @@ func endSessions(ctx context.Context, tx *sqlx.Tx, account contracts.ID, keep []
 	if keep == nil {
 		keep = []byte{}
 	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM app.session WHERE account = $1 AND token <> $2`, account, keep); err != nil {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM app.sessions WHERE account = $1 AND token <> $2`, account, keep); err != nil {
 		return fmt.Errorf("couldn't end sessions: %w", err)
 	}
 	return nil

@@ -50,7 +50,7 @@ func (d *Directory) count(ctx context.Context, login, address string) (attempt, 
 func countOne(ctx context.Context, tx *sqlx.Tx, subject []byte, free int, now time.Time) error {
 	var failures int
 	err := tx.GetContext(ctx, &failures, `
-		INSERT INTO app.sign_in_failure AS f (subject, failures, last_at, blocked_until)
+		INSERT INTO app.sign_in_failures AS f (subject, failures, last_at, blocked_until)
 		VALUES ($1, 1, $2, $2)
 		ON CONFLICT (subject) DO UPDATE SET
 			failures = CASE WHEN f.last_at < $2 - interval '1 hour' THEN 1 ELSE f.failures + 1 END,
@@ -66,7 +66,7 @@ func countOne(ctx context.Context, tx *sqlx.Tx, subject []byte, free int, now ti
 		return fmt.Errorf("couldn't count a sign-in: %w", err)
 	}
 	var until time.Time
-	if err := tx.GetContext(ctx, &until, `SELECT blocked_until FROM app.sign_in_failure WHERE subject = $1`, subject); err != nil {
+	if err := tx.GetContext(ctx, &until, `SELECT blocked_until FROM app.sign_in_failures WHERE subject = $1`, subject); err != nil {
 		return fmt.Errorf("couldn't read how long sign-ins are blocked: %w", err)
 	}
 	return &Blocked{refuse("session.blocked", "too many failed attempts, wait before the next one"), until.Sub(now)}
@@ -74,12 +74,12 @@ func countOne(ctx context.Context, tx *sqlx.Tx, subject []byte, free int, now ti
 
 // forgive takes back what a successful attempt was counted as. The failures of others at the same address stay.
 func (a attempt) forgive(ctx context.Context, tx *sqlx.Tx) error {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM app.sign_in_failure WHERE subject = $1`, a.account); err != nil {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM app.sign_in_failures WHERE subject = $1`, a.account); err != nil {
 		return fmt.Errorf("couldn't forget failed sign-ins: %w", err)
 	}
 	_, err := tx.ExecContext(ctx, `
-		WITH last AS (DELETE FROM app.sign_in_failure WHERE subject = $1 AND failures = 1)
-		UPDATE app.sign_in_failure SET failures = failures - 1 WHERE subject = $1 AND failures > 1`, a.address)
+		WITH last AS (DELETE FROM app.sign_in_failures WHERE subject = $1 AND failures = 1)
+		UPDATE app.sign_in_failures SET failures = failures - 1 WHERE subject = $1 AND failures > 1`, a.address)
 	if err != nil {
 		return fmt.Errorf("couldn't forget failed sign-ins: %w", err)
 	}

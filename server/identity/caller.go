@@ -9,7 +9,7 @@ import (
 // Caller is who makes a request. Exactly one of Account and Client is set.
 type Caller struct {
 	Member  contracts.ID // on whose behalf
-	Person  contracts.ID // the ledger's id of the person; "" for a machine
+	Person  contracts.ID // the ledger's id of the person; "" for a machine, and for a person who only reads
 	Account contracts.ID // of a person
 	Client  contracts.ID // of a machine
 	Name    string       // for display, never for a decision

@@ -36,7 +36,7 @@ func (d *Directory) CreateClient(ctx context.Context, member contracts.ID, name 
 	secret, digest := newToken(prefixSecret)
 	id = newID()
 	_, err = d.DB.ExecContext(ctx, `
-		INSERT INTO app.client (id, member, name, secret, created_at) VALUES ($1, $2, $3, $4, $5)`, id, member, name, digest, d.now())
+		INSERT INTO app.clients (id, member, name, secret, created_at) VALUES ($1, $2, $3, $4, $5)`, id, member, name, digest, d.now())
 	if err != nil {
 		return "", "", fmt.Errorf("couldn't store client: %w", err)
 	}
@@ -56,7 +56,7 @@ func (d *Directory) Clients(ctx context.Context, member, after contracts.ID, lim
 	var rows []clientRow
 	err := d.DB.SelectContext(ctx, &rows, `
 		SELECT id, member, name, created_at, disabled_at
-		FROM app.client WHERE member = $1 AND id > $2 ORDER BY id LIMIT $3`, member, after, limit)
+		FROM app.clients WHERE member = $1 AND id > $2 ORDER BY id LIMIT $3`, member, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't list clients: %w", err)
 	}
@@ -71,7 +71,7 @@ func (d *Directory) Clients(ctx context.Context, member, after contracts.ID, lim
 func (d *Directory) DisableClient(ctx context.Context, member, id contracts.ID) error {
 	return pg.WithTx(ctx, d.DB, func(tx *sqlx.Tx) error {
 		res, err := tx.ExecContext(ctx, `
-			UPDATE app.client SET disabled_at = coalesce(disabled_at, $3) WHERE id = $1 AND member = $2`, id, member, d.now())
+			UPDATE app.clients SET disabled_at = coalesce(disabled_at, $3) WHERE id = $1 AND member = $2`, id, member, d.now())
 		if err != nil {
 			return fmt.Errorf("couldn't disable client: %w", err)
 		}
@@ -80,7 +80,7 @@ func (d *Directory) DisableClient(ctx context.Context, member, id contracts.ID) 
 		} else if n == 0 {
 			return refuse("client.unknown", "this member has no such client")
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM app.bearer WHERE client = $1`, id); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM app.bearers WHERE client = $1`, id); err != nil {
 			return fmt.Errorf("couldn't end tokens: %w", err)
 		}
 		return nil
@@ -89,29 +89,34 @@ func (d *Directory) DisableClient(ctx context.Context, member, id contracts.ID) 
 
 // IssueToken gives a client a token that lives a quarter of an hour. Attempts are not slowed down: there is nothing to
 // guess in 256 random bits.
-func (d *Directory) IssueToken(ctx context.Context, id contracts.ID, secret string) (token string, expires time.Time, err error) {
+func (d *Directory) IssueToken(ctx context.Context, id contracts.ID, secret string) (token string, c Caller, life time.Duration, err error) {
 	now := d.now()
 	token, digest := newToken(prefixBearer)
 	err = pg.WithTx(ctx, d.DB, func(tx *sqlx.Tx) error {
-		var stored []byte
-		err := tx.GetContext(ctx, &stored, `SELECT secret FROM app.client WHERE id = $1 AND disabled_at IS NULL FOR SHARE`, id)
+		var row struct {
+			Member contracts.ID `db:"member"`
+			Name   string       `db:"name"`
+			Secret []byte       `db:"secret"`
+		}
+		err := tx.GetContext(ctx, &row, `SELECT member, name, secret FROM app.clients WHERE id = $1 AND disabled_at IS NULL FOR SHARE`, id)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("couldn't read client: %w", err)
 		}
-		if len(secret) > 128 || subtle.ConstantTimeCompare(stored, digestOf(secret)) != 1 {
+		if len(secret) > 128 || subtle.ConstantTimeCompare(row.Secret, digestOf(secret)) != 1 {
 			return errClient
 		}
+		c = Caller{Member: row.Member, Client: id, Name: row.Name}
 		_, err = tx.ExecContext(ctx, `
-			INSERT INTO app.bearer (token, client, created_at, expires_at) VALUES ($1, $2, $3, $4)`, digest, id, now, now.Add(bearerLife))
+			INSERT INTO app.bearers (token, client, created_at, expires_at) VALUES ($1, $2, $3, $4)`, digest, id, now, now.Add(bearerLife))
 		if err != nil {
 			return fmt.Errorf("couldn't store token: %w", err)
 		}
 		return nil
 	})
 	if err != nil {
-		return "", time.Time{}, err
+		return "", Caller{}, 0, err
 	}
-	return token, now.Add(bearerLife), nil
+	return token, c, bearerLife, nil
 }
 
 // Bearer finds who holds a token.
@@ -122,7 +127,7 @@ func (d *Directory) Bearer(ctx context.Context, token string) (Caller, error) {
 	var row clientRow
 	err := d.DB.GetContext(ctx, &row, `
 		SELECT c.id, c.member, c.name, c.created_at, c.disabled_at
-		FROM app.bearer b JOIN app.client c ON c.id = b.client
+		FROM app.bearers b JOIN app.clients c ON c.id = b.client
 		WHERE b.token = $1 AND b.expires_at > $2 AND c.disabled_at IS NULL`, digestOf(token), d.now())
 	if errors.Is(err, sql.ErrNoRows) {
 		return Caller{}, errBearer
@@ -131,4 +136,12 @@ func (d *Directory) Bearer(ctx context.Context, token string) (Caller, error) {
 		return Caller{}, fmt.Errorf("couldn't read token: %w", err)
 	}
 	return Caller{Member: row.Member, Client: row.ID, Name: row.Name}, nil
+}
+
+// Revoke ends a token before its time. One that is not there has ended already.
+func (d *Directory) Revoke(ctx context.Context, token string) error {
+	if _, err := d.DB.ExecContext(ctx, `DELETE FROM app.bearers WHERE token = $1`, digestOf(token)); err != nil {
+		return fmt.Errorf("couldn't end token: %w", err)
+	}
+	return nil
 }

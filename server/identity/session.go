@@ -38,7 +38,7 @@ func (d *Directory) SignIn(ctx context.Context, login, password, address string)
 	}
 	err = d.DB.GetContext(ctx, &row, `
 		SELECT id, login, name, member, person, created_at, disabled_at, password
-		FROM app.account WHERE login = $1 AND disabled_at IS NULL`, login)
+		FROM app.accounts WHERE login = $1 AND disabled_at IS NULL`, login)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return "", nil, fmt.Errorf("couldn't read account: %w", err)
 	}
@@ -57,7 +57,7 @@ func (d *Directory) SignIn(ctx context.Context, login, password, address string)
 		}
 		// An account that is disabled at this moment gets no session: the lock makes one of the two wait.
 		var id string
-		err := tx.GetContext(ctx, &id, `SELECT id FROM app.account WHERE id = $1 AND disabled_at IS NULL FOR SHARE`, row.ID)
+		err := tx.GetContext(ctx, &id, `SELECT id FROM app.accounts WHERE id = $1 AND disabled_at IS NULL FOR SHARE`, row.ID)
 		if errors.Is(err, sql.ErrNoRows) {
 			return errCredentials
 		}
@@ -65,7 +65,7 @@ func (d *Directory) SignIn(ctx context.Context, login, password, address string)
 			return fmt.Errorf("couldn't read account: %w", err)
 		}
 		_, err = tx.ExecContext(ctx, `
-			INSERT INTO app.session (token, account, created_at, expires_at, seen_at)
+			INSERT INTO app.sessions (token, account, created_at, expires_at, seen_at)
 			VALUES ($1, $2, $3, $4, $3)`, digest, row.ID, now, now.Add(sessionLife))
 		if err != nil {
 			return fmt.Errorf("couldn't store session: %w", err)
@@ -95,7 +95,7 @@ func (d *Directory) Session(ctx context.Context, token string) (*Session, error)
 	}
 	err := d.DB.GetContext(ctx, &row, `
 		SELECT a.id, a.login, a.name, a.member, a.person, a.created_at, a.disabled_at, s.expires_at, s.seen_at
-		FROM app.session s JOIN app.account a ON a.id = s.account
+		FROM app.sessions s JOIN app.accounts a ON a.id = s.account
 		WHERE s.token = $1 AND s.expires_at > $2 AND s.seen_at > $3 AND a.disabled_at IS NULL`, digest, now, now.Add(-sessionIdle))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, errNoSession
@@ -105,7 +105,7 @@ func (d *Directory) Session(ctx context.Context, token string) (*Session, error)
 	}
 	if now.Sub(row.Seen) >= seenEvery {
 		// The condition keeps a late request from undoing an earlier one's note.
-		if _, err := d.DB.ExecContext(ctx, `UPDATE app.session SET seen_at = $2 WHERE token = $1 AND seen_at < $2`, digest, now); err != nil {
+		if _, err := d.DB.ExecContext(ctx, `UPDATE app.sessions SET seen_at = $2 WHERE token = $1 AND seen_at < $2`, digest, now); err != nil {
 			return nil, fmt.Errorf("couldn't note the session's use: %w", err)
 		}
 	}
@@ -114,7 +114,7 @@ func (d *Directory) Session(ctx context.Context, token string) (*Session, error)
 
 // SignOut ends the session of a token. One that is not there has ended already.
 func (d *Directory) SignOut(ctx context.Context, token string) error {
-	if _, err := d.DB.ExecContext(ctx, `DELETE FROM app.session WHERE token = $1`, digestOf(token)); err != nil {
+	if _, err := d.DB.ExecContext(ctx, `DELETE FROM app.sessions WHERE token = $1`, digestOf(token)); err != nil {
 		return fmt.Errorf("couldn't end session: %w", err)
 	}
 	return nil

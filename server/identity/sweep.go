@@ -19,9 +19,9 @@ func (d *Directory) RunOnce(ctx context.Context) error {
 			what, sql string
 			args      []any
 		}{
-			{"sessions", `DELETE FROM app.session WHERE expires_at <= $1 OR seen_at <= $2`, []any{now, now.Add(-sessionIdle)}},
-			{"tokens", `DELETE FROM app.bearer WHERE expires_at <= $1`, []any{now}},
-			{"failed sign-ins", `DELETE FROM app.sign_in_failure WHERE last_at <= $1 AND blocked_until <= $2`, []any{now.Add(-time.Hour), now}},
+			{"sessions", `DELETE FROM app.sessions WHERE expires_at <= $1 OR seen_at <= $2`, []any{now, now.Add(-sessionIdle)}},
+			{"tokens", `DELETE FROM app.bearers WHERE expires_at <= $1`, []any{now}},
+			{"failed sign-ins", `DELETE FROM app.sign_in_failures WHERE last_at <= $1 AND blocked_until <= $2`, []any{now.Add(-time.Hour), now}},
 		} {
 			if _, err := d.DB.ExecContext(ctx, q.sql, q.args...); err != nil {
 				return fmt.Errorf("couldn't remove expired %s: %w", q.what, err)

@@ -12,7 +12,7 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// Each file is one transaction, numbered without gaps, and never changed once it has landed. A change of a table that
+// Each file is one transaction, has a number of its own, and is never changed once it has landed. A change of a table that
 // is in use takes three releases: expand, backfill, contract.
 //
 //go:embed migrations/*.sql
