@@ -114,8 +114,8 @@ var agreementKinds = []*spec{
 	kind("acceptance.record", applyAcceptance, twoPeople(RoleBuyer), personal),
 }
 
-// agreementDigest covers the terms and the contract text rendered from them.
-func agreementDigest(terms, text Hash) Hash {
+// AgreementDigest covers the terms and the contract text rendered from them.
+func AgreementDigest(terms, text Hash) Hash {
 	return HashOf("bund/agreement/v1", []byte(terms), []byte(text))
 }
 
@@ -142,7 +142,7 @@ func (t *tx) render(n *Negotiation, want Hash, field string) (*Proposal, *Refusa
 		return nil, refuse("agreement.text", "the signed text is not the one that the terms render to").at("text")
 	}
 	c := t.seal(TagText, opening, text)
-	return &Proposal{Digest: agreementDigest(n.Offer.Terms, want), Text: c, Rules: t.rules.Version}, nil
+	return &Proposal{Digest: AgreementDigest(n.Offer.Terms, want), Text: c, Rules: t.rules.Version}, nil
 }
 
 func applyAgreementPropose(t *tx, b *AgreementPropose) *Refusal {

@@ -371,7 +371,7 @@ func (m *Market) AgreeOn(l *Listing, kind contracts.AgreementKind, offer contrac
 	if err := m.Do(m.Provider.ID, "agreement.propose", contracts.AgreementPropose{Negotiation: d.Negotiation, Text: text}, open, m.Provider.Two()...); err != nil {
 		return nil, err
 	}
-	digest := contracts.HashOf("bund/agreement/v1", []byte(offer.Terms), []byte(text))
+	digest := contracts.AgreementDigest(offer.Terms, text)
 	if err := m.Do(m.Buyer.ID, "agreement.verify", contracts.AgreementVerify{Negotiation: d.Negotiation, Digest: digest}, nil, m.Buyer.Two()...); err != nil {
 		return nil, err
 	}
