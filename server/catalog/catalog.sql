@@ -68,8 +68,8 @@ CREATE TABLE proj.shelf (
     version   text COLLATE "C" PRIMARY KEY,
     listed    boolean NOT NULL,
     listed_at bigint NOT NULL,   -- when it was first listed
-    terms     bigint[] NOT NULL, -- codes of what words and facets are looked up by, see terms.go and facet.go
-    facets    bigint[] NOT NULL  -- codes of the facets among them
+    facets    bigint[] NOT NULL, -- codes of its facets
+    terms     bigint[] NOT NULL  -- codes of what words and facets are looked up by, see terms.go and facet.go
 );
 CREATE INDEX shelf_order ON proj.shelf (listed_at DESC, version DESC) WHERE listed;
 -- The projector empties the index's pending list at the end of its transaction: written in bulk, and no search reads it.

@@ -66,7 +66,6 @@ func TestSearch(t *testing.T) {
 	}{
 		{"", nil, []string{risk, power, tax}},
 		{"指标", nil, []string{tax}},
-		{"税", nil, []string{risk, tax}}, // 税 stands in both titles
 		{"税务", nil, []string{risk}},
 		{"经营指标", nil, []string{tax}},
 		{"指标纳税", nil, nil},                       // both pairs are there, not side by side
@@ -78,7 +77,10 @@ func TestSearch(t *testing.T) {
 		{"浦江", nil, []string{risk, power, tax}}, // the provider's name
 		{"", map[catalog.Facet]string{catalog.ByGrade: "L2"}, []string{risk}},
 		{"", map[catalog.Facet]string{catalog.ByScenario: "sme-tax-loan-pre"}, []string{risk, tax}},
-		{"税", map[catalog.Facet]string{catalog.ByScenario: "sme-tax-loan-pre", catalog.ByMode: "verify"}, []string{risk}},
+		{"税务", map[catalog.Facet]string{catalog.ByScenario: "sme-tax-loan-pre", catalog.ByMode: "verify"}, []string{risk}},
+		{"税务", map[catalog.Facet]string{catalog.ByScenario: "quota-review", catalog.ByMode: "verify", catalog.ByGrade: "L2", catalog.ByCredit: "yes"}, []string{risk}},
+		{"风险 税", nil, []string{risk}}, // one character, beside a word
+		{"用电 税", nil, nil},
 		{"", map[catalog.Facet]string{catalog.ByPrice: "negotiable"}, []string{risk}},
 		{"", map[catalog.Facet]string{catalog.ByProvider: string(m.Buyer.ID)}, nil},
 	} {
@@ -88,9 +90,14 @@ func TestSearch(t *testing.T) {
 			t.Errorf("%q %v finds %v", x.words, x.narrow, got)
 		}
 	}
-	p, err := c.Search(ctx, catalog.Query{Words: "税", Count: []catalog.Facet{catalog.ByGrade, catalog.ByMode}})
+	p, err := c.Search(ctx, catalog.Query{Words: "tax 企业 税", Count: []catalog.Facet{catalog.ByGrade, catalog.ByMode}})
 	m.Must(err)
-	if p.Counted != 2 || fmt.Sprint(p.Counts) != "map[grade:map[L2:1 L3:1] mode:map[query:2 verify:1]]" {
+	if p.Counted != 1 || fmt.Sprint(p.Counts) != "map[grade:map[L2:1] mode:map[query:1 verify:1]]" {
+		t.Errorf("counted %d: %v", p.Counted, p.Counts)
+	}
+	p, err = c.Search(ctx, catalog.Query{Count: []catalog.Facet{catalog.ByGrade}, Limit: 1})
+	m.Must(err)
+	if p.Counted != 3 || fmt.Sprint(p.Counts) != "map[grade:map[L2:1 L3:2]]" || len(p.Listings) != 1 {
 		t.Errorf("counted %d: %v", p.Counted, p.Counts)
 	}
 	if l := p.Listings[0]; l.Provider != m.Provider.ID || l.ProviderName != m.Provider.App.Name || l.ListedAt == 0 || !contracts.ValidSerial(l.Certificate) {
@@ -114,7 +121,7 @@ func TestSearchRefuses(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	for _, words := range []string{"，。", "a b c d e f g h i"} {
+	for _, words := range []string{"，。", "税", "a 税", "a b c d e f g h i"} {
 		if _, err := c.Search(ctx, catalog.Query{Words: words}); err == nil {
 			t.Errorf("%q was searched for", words)
 		}
@@ -178,7 +185,7 @@ func TestShelfFollowsVersions(t *testing.T) {
 	m.Must(m.Do(m.Provider.ID, "product.price", contracts.ProductPrice{Version: ls[1].Version, UnitPrice: 700_000}, nil, m.Provider.Two()...))
 	turn("product.resume", ls[0])
 	look("乙指标", "甲指标")
-	p, err := c.Search(ctx, catalog.Query{Words: "乙"})
+	p, err := c.Search(ctx, catalog.Query{Words: "乙指"})
 	m.Must(err)
 	if p.Listings[0].UnitPrice != 700_000 {
 		t.Errorf("the price is %d", p.Listings[0].UnitPrice)

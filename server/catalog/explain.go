@@ -8,7 +8,7 @@ import (
 )
 
 // Explain gives PostgreSQL's plan of a search as JSON, for those who watch that a search reads indexes only.
-func Explain(ctx context.Context, db sqlx.QueryerContext, q Query) (plan string, err error) {
+func (c *Catalog) Explain(ctx context.Context, q Query) (plan string, err error) {
 	f, err := q.filter()
 	if err != nil {
 		return "", err
@@ -17,7 +17,8 @@ func Explain(ctx context.Context, db sqlx.QueryerContext, q Query) (plan string,
 	if err != nil {
 		return "", err
 	}
-	if err := sqlx.GetContext(ctx, db, &plan, "EXPLAIN (FORMAT JSON) "+query, args...); err != nil {
+	err = c.steered(ctx, func(tx *sqlx.Tx) error { return tx.GetContext(ctx, &plan, "EXPLAIN (FORMAT JSON) "+query, args...) })
+	if err != nil {
 		return "", fmt.Errorf("couldn't explain a search: %w", err)
 	}
 	return plan, nil

@@ -52,19 +52,22 @@ func tagsOf(f *contracts.Facts, provider contracts.ID) (tags []tag) {
 		tag{ByPrice, priceModel(f)}, tag{ByCredit, credit})
 }
 
-// tagTerms gives the index terms of tags: each, and each pair of different facets. A facet alone is common, and reading
-// two long lists to keep what stands in both takes most of a search's time; a pair has a shorter list of its own.
+// tagTerms gives the index terms of tags: each, and each pair of those that are often chosen together. A facet alone is
+// common, and reading two long lists to keep what stands in both takes most of a search's time; a pair has a shorter
+// list of its own.
 func tagTerms(tags []tag) (terms []string) {
 	for i, t := range tags {
 		terms = append(terms, t.term())
 		for _, o := range tags[:i] {
-			if o.facet != t.facet {
+			if paired(o.facet) && paired(t.facet) && o.facet != t.facet {
 				terms = append(terms, pairTerm(o, t))
 			}
 		}
 	}
 	return terms
 }
+
+func paired(f Facet) bool { return f == ByScenario || f == ByMode || f == ByGrade || f == BySource }
 
 func pairTerm(a, b tag) string {
 	if b.facet < a.facet {
@@ -76,11 +79,20 @@ func pairTerm(a, b tag) string {
 // tagLookup gives the fewest terms that all tags of a query are looked up by. The query names a facet once.
 func tagLookup(tags []tag) (terms []string) {
 	slices.SortFunc(tags, func(a, b tag) int { return strings.Compare(string(a.facet), string(b.facet)) })
-	for ; len(tags) > 1; tags = tags[2:] {
-		terms = append(terms, pairTerm(tags[0], tags[1]))
+	var half *tag
+	for i, t := range tags {
+		switch {
+		case !paired(t.facet):
+			terms = append(terms, t.term())
+		case half == nil:
+			half = &tags[i]
+		default:
+			terms = append(terms, pairTerm(*half, t))
+			half = nil
+		}
 	}
-	if len(tags) == 1 {
-		terms = append(terms, tags[0].term())
+	if half != nil {
+		terms = append(terms, half.term())
 	}
 	return terms
 }

@@ -43,6 +43,8 @@ func nodes(t *testing.T, plan string) (out []string) {
 // it is cheaper, so that choice is closed to it; the figure's program checks the open choice at its full size.
 func TestSearchNeedsNoSequentialScan(t *testing.T) {
 	db := pgtest.New(t)
+	db.SetMaxOpenConns(1)
+	db.MustExec(`SET enable_seqscan = off`)
 	if err := catalogtest.Fill(ctx, db, 3000, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -70,16 +72,7 @@ func TestSearchNeedsNoSequentialScan(t *testing.T) {
 
 func explain(t *testing.T, db *sqlx.DB, q catalog.Query) string {
 	t.Helper()
-	conn, err := db.Connx(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := conn.ExecContext(ctx, `SET enable_seqscan = off`); err != nil {
-		t.Fatal(err)
-	}
-	defer conn.ExecContext(ctx, `RESET enable_seqscan`)
-	plan, err := catalog.Explain(ctx, conn, q)
+	plan, err := (&catalog.Catalog{DB: db}).Explain(ctx, q)
 	if err != nil {
 		t.Fatal(err)
 	}

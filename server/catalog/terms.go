@@ -14,13 +14,14 @@ import (
 )
 
 // Search works on words. A text is normalised (NFKC, lower case) and cut into runs of Chinese characters and runs of
-// other letters and digits. The index holds, for every Chinese run, its characters and its pairs of neighbours, and for
-// every other run its first one, two and three letters behind a caret:
+// other letters and digits. The index holds, for every Chinese run, its pairs of neighbours, and for every other run its
+// first two and three letters behind a caret, or the run itself when it is that short:
 //
-//	"Tax 纳税指标"  →  ^t ^ta ^tax 纳 税 指 标 纳税 税指 指标
+//	"Tax 纳税指标 5"  →  ^ta ^tax 纳税 税指 指标 ^5
 //
-// So one- and two-character Chinese words and prefixes of up to three letters are found by the index alone; longer ones
-// are checked again against the haystack, the runs between spaces.
+// So a Chinese word of two characters is found by the index alone, and so is a prefix of two or three letters; longer
+// ones are checked again against the haystack, the runs between spaces. One character or letter is looked for only
+// beside something that the index knows.
 
 type run struct {
 	text string
@@ -62,23 +63,24 @@ func haystackOf(rs []run) string {
 	return b.String()
 }
 
-const prefixLetters = 3
+// Letters of an indexed prefix.
+const minPrefix, maxPrefix = 2, 3
 
 // termsOf gives the index terms of runs, sorted, each once.
 func termsOf(rs []run) []string {
 	var terms []string
 	for _, r := range rs {
 		cs := []rune(r.text)
-		if !r.han {
-			for n := 1; n <= min(prefixLetters, len(cs)); n++ {
-				terms = append(terms, "^"+string(cs[:n]))
-			}
-			continue
-		}
-		for i := range cs {
-			terms = append(terms, string(cs[i:i+1]))
-			if i+1 < len(cs) {
+		switch {
+		case r.han:
+			for i := range len(cs) - 1 {
 				terms = append(terms, string(cs[i:i+2]))
+			}
+		case len(cs) < minPrefix:
+			terms = append(terms, "^"+r.text)
+		default:
+			for n := minPrefix; n <= min(maxPrefix, len(cs)); n++ {
+				terms = append(terms, "^"+string(cs[:n]))
 			}
 		}
 	}
@@ -92,19 +94,19 @@ func lookup(rs []run) (terms, patterns []string) {
 	for _, r := range rs {
 		cs := []rune(r.text)
 		switch {
-		case !r.han:
-			terms = append(terms, "^"+string(cs[:min(prefixLetters, len(cs))]))
-			if len(cs) > prefixLetters {
-				patterns = append(patterns, "% "+r.text+"%")
-			}
-		case len(cs) == 1:
-			terms = append(terms, r.text)
-		default:
+		case r.han:
 			for i := range len(cs) - 1 {
 				terms = append(terms, string(cs[i:i+2]))
 			}
-			if len(cs) > 2 {
+			if len(cs) != 2 {
 				patterns = append(patterns, "%"+r.text+"%")
+			}
+		case len(cs) < minPrefix:
+			patterns = append(patterns, "% "+r.text+"%")
+		default:
+			terms = append(terms, "^"+string(cs[:min(maxPrefix, len(cs))]))
+			if len(cs) > maxPrefix {
+				patterns = append(patterns, "% "+r.text+"%")
 			}
 		}
 	}

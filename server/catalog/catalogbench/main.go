@@ -16,8 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jmoiron/sqlx"
-
 	"github.com/bund-exchange/bund/server/catalog"
 	"github.com/bund-exchange/bund/server/catalog/catalogtest"
 	"github.com/bund-exchange/bund/server/pg"
@@ -54,7 +52,7 @@ func run(ctx context.Context, products, queries, callers int) error {
 		return err
 	}
 	fmt.Printf("figure catalog.fill_s %.1f s\n", time.Since(began).Seconds())
-	scans, err := sequentialScans(ctx, db.DB, catalogtest.Queries(queries, 2))
+	scans, err := sequentialScans(ctx, &catalog.Catalog{DB: db.DB}, catalogtest.Queries(queries, 2))
 	if err != nil {
 		return err
 	}
@@ -75,9 +73,9 @@ func run(ctx context.Context, products, queries, callers int) error {
 	return nil
 }
 
-func sequentialScans(ctx context.Context, db *sqlx.DB, qs []catalog.Query) (n int, err error) {
+func sequentialScans(ctx context.Context, c *catalog.Catalog, qs []catalog.Query) (n int, err error) {
 	for _, q := range qs {
-		plan, err := catalog.Explain(ctx, db, q)
+		plan, err := c.Explain(ctx, q)
 		if err != nil {
 			return n, err
 		}
