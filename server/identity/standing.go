@@ -54,3 +54,13 @@ func (d *Directory) Standing(ctx context.Context, member, person contracts.ID) (
 	}
 	return s, nil
 }
+
+// Reader is on whose behalf a request reads: nobody's when it is anonymous.
+func (d *Directory) Reader(ctx context.Context) (projection.Reader, error) {
+	c, ok := CallerOf(ctx)
+	if !ok {
+		return projection.Reader{}, nil
+	}
+	s, err := d.Standing(ctx, c.Member, c.Person)
+	return projection.Reader{Member: c.Member, Supervises: s.Supervises()}, err
+}

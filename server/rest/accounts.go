@@ -10,18 +10,19 @@ import (
 
 type accountHandlers struct{ identity *identity.Directory }
 
-// administrates reports whether the caller may give sign-ins to a member's people and machines: an administrator of that
-// member, or of the venue. It is on the ledger who that is.
+// administrates refuses a caller who may not give sign-ins to a member's people and machines. An administrator of that
+// member may, and one of the venue, and the venue's own machines, which set a market up. It is on the ledger who that is.
 func administrates(ctx context.Context, d *identity.Directory, member contracts.ID) error {
 	c, _ := identity.CallerOf(ctx)
 	s, err := d.Standing(ctx, c.Member, c.Person)
 	if err != nil {
 		return err
 	}
-	if !s.Must(contracts.DutyAdministrator) || c.Member != member && !s.Has(contracts.RoleVenue) {
-		return errForbidden
+	admin, venue := s.Must(contracts.DutyAdministrator), s.Has(contracts.RoleVenue)
+	if admin && (venue || c.Member == member) || venue && !c.Human() {
+		return nil
 	}
-	return nil
+	return errForbidden
 }
 
 func (h accountHandlers) AddAccount(ctx context.Context, req api.AddAccountRequestObject) (api.AddAccountResponseObject, error) {

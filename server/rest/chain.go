@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -39,7 +38,6 @@ func newEcho(cfg Config, conform echo.MiddlewareFunc) (*echo.Echo, error) {
 		}),
 		limitRate(cfg.RatePerSec),
 		refuseForgeries(),
-		limitTime(time.Duration(cfg.TimeoutSec)*time.Second),
 		conform,
 	)
 	return e, nil
@@ -113,17 +111,6 @@ func refuseForgeries() echo.MiddlewareFunc {
 			if guard.Check(c.Request()) != nil {
 				return errCrossOrigin
 			}
-			return next(c)
-		}
-	}
-}
-
-func limitTime(d time.Duration) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			ctx, cancel := context.WithTimeout(c.Request().Context(), d)
-			defer cancel()
-			c.SetRequest(c.Request().WithContext(ctx))
 			return next(c)
 		}
 	}

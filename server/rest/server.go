@@ -28,6 +28,7 @@ import (
 type Config struct {
 	Identity   *identity.Directory
 	Ledger     Ledger
+	Domain     Domain
 	Projection Projection
 	Parts      []Part                  // what /readyz asks
 	Mounts     map[string]http.Handler // beside the API, by path such as "/checkpoint" or "/tile/*"; not checked against the document
@@ -40,9 +41,10 @@ type Config struct {
 	PlainHTTP bool
 	// TrustedProxies are the networks, in CIDR form, whose X-Forwarded-For is believed. Empty: callers connect directly.
 	TrustedProxies []string
-	// RatePerSec is how many requests one address may make in the long run; twice as many at once. 0: 100.
+	// RatePerSec is how many requests one address may make in the long run; twice as many at once. 0: 2,000, which only
+	// floods exceed: many people share an institution's address.
 	RatePerSec float64
-	// TimeoutSec bounds the work on one request. 0: 30.
+	// TimeoutSec bounds the work on one request of the API. 0: 30. What is mounted, and an export, bound themselves.
 	TimeoutSec int
 }
 
@@ -61,7 +63,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Registry = prometheus.NewRegistry()
 	}
 	if cfg.RatePerSec == 0 {
-		cfg.RatePerSec = 100
+		cfg.RatePerSec = 2000
 	}
 	if cfg.TimeoutSec == 0 {
 		cfg.TimeoutSec = 30
@@ -115,7 +117,7 @@ func (s *Server) Serve(ctx context.Context, public, admin net.Listener) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for l, h := range map[net.Listener]http.Handler{public: s.public, admin: s.admin} {
 		srv := &http.Server{
-			Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
+			Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 15 * time.Minute,
 			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 		}
 		g.Go(func() error {
@@ -143,18 +145,7 @@ type handlers struct {
 	accountHandlers
 	commandHandlers
 	healthHandlers
-	unserved
-}
-
-// unserved stands for the operations of notServed.
-type unserved struct{ api.StrictServerInterface }
-
-// notServed lists operations of the document that have no handler in this build: their paths answer as if they were not
-// there. A test holds it against the handlers.
-var notServed = map[string]bool{
-	"Prepare": true, "LedgerInfo": true, "Opening": true, "Proof": true, "Members": true, "Member": true, "SearchProducts": true,
-	"Version": true, "PutDocument": true, "Document": true, "Negotiations": true, "Negotiation": true, "DraftContract": true,
-	"Agreements": true, "Agreement": true, "Statement": true, "Certificates": true, "Entries": true, "Export": true,
+	domainHandlers
 }
 
 func newHandlers(cfg Config) *handlers {
@@ -163,6 +154,7 @@ func newHandlers(cfg Config) *handlers {
 		accountHandlers: accountHandlers{identity: cfg.Identity},
 		commandHandlers: commandHandlers{ledger: cfg.Ledger},
 		healthHandlers:  healthHandlers{parts: cfg.Parts, log: cfg.Log},
+		domainHandlers:  domainHandlers{Domain: cfg.Domain, identity: cfg.Identity},
 	}
 }
 

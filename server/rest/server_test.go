@@ -4,14 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/server/api"
 	"github.com/bund-exchange/bund/server/projection/projectiontest"
 )
@@ -71,7 +74,7 @@ func TestMinPositionWaitsForTheProjection(t *testing.T) {
 	served := notServed["Members"]
 	notServed["Members"] = false
 	defer func() { notServed["Members"] = served }()
-	mw := newConformance(Config{Identity: s.identity, Projection: m.Projector, PlainHTTP: true}, doc)
+	mw := newConformance(Config{Identity: s.identity, Projection: m.Projector, PlainHTTP: true, TimeoutSec: 30}, doc)
 	e := echo.New()
 	e.GET("/members", mw(func(c echo.Context) error { return c.NoContent(204) }))
 	e.HTTPErrorHandler = (&problems{log: nil, metrics: newMetrics(nopRegistry{})}).handle
@@ -175,6 +178,39 @@ func TestEachRequestIsOneEvent(t *testing.T) {
 			t.Errorf("%s is %v, want %v", key, events[0][key], want)
 		}
 	}
+}
+
+func TestNextPageIsTheSameQuery(t *testing.T) {
+	u, err := url.Parse("/products?q=%E7%BA%B3%E7%A8%8E&grade=L3&cursor=old&min_position=7&limit=20")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.WithValue(t.Context(), eventKey{}, &RequestEvent{url: u})
+	next, link := NextPage(ctx, "new")
+	if want := `</products?cursor=new&grade=L3&limit=20&q=%E7%BA%B3%E7%A8%8E>; rel="next"`; *next != "new" || *link != want {
+		t.Errorf("got %s, want %s", *link, want)
+	}
+	if next, link := NextPage(ctx, ""); next != nil || link != nil {
+		t.Error("the last page has a next one")
+	}
+}
+
+func TestAnOperationHasItsTime(t *testing.T) {
+	s := serve(t, begun(t), func(c *Config) {
+		c.TimeoutSec = 1
+		c.Ledger = slowLedger{}
+	})
+	v := s.machine(s.Venue.ID)
+	sub := wire(s.Sign(s.Venue.ID, "clock.advance", contracts.ClockAdvance{To: s.Now.Add(60)}, nil, s.Venue.Machine))
+	v.ask("POST", "/commands", sub).problem(t, 504, "outcome_unknown")
+}
+
+// slowLedger never answers by itself.
+type slowLedger struct{ Ledger }
+
+func (slowLedger) Submit(ctx context.Context, _ contracts.Submission) (*ledger.Receipt, error) {
+	<-ctx.Done()
+	return nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, ctx.Err())
 }
 
 func TestSecureHeaders(t *testing.T) {

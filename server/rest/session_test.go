@@ -135,10 +135,11 @@ func TestOnlyAdministratorsGiveSignIns(t *testing.T) {
 	venue, bank, maker := s.signedIn("venue-admin"), s.signedIn("bank-admin"), s.signedIn("bank-maker")
 	bank.ask("POST", "/accounts", account("new-one", s.Buyer.ID)).into(t, 201, nil)
 	bank.ask("POST", "/accounts", account("new-one", s.Buyer.ID)).problem(t, 409, "account.login_taken")
-	bank.ask("POST", "/accounts", account("new-two", s.Provider.ID)).problem(t, 403, "not_allowed")
-	maker.ask("POST", "/accounts", account("new-two", s.Buyer.ID)).problem(t, 403, "not_allowed")
+	bank.ask("POST", "/accounts", account("new-two", s.Provider.ID)).problem(t, 403, "forbidden")
+	maker.ask("POST", "/accounts", account("new-two", s.Buyer.ID)).problem(t, 403, "forbidden")
 	venue.ask("POST", "/accounts", account("new-two", s.Provider.ID)).into(t, 201, nil)
-	s.machine(s.Venue.ID).ask("POST", "/accounts", account("new-3", s.Buyer.ID)).problem(t, 403, "not_allowed")
+	s.machine(s.Buyer.ID).ask("POST", "/accounts", account("new-3", s.Buyer.ID)).problem(t, 403, "forbidden")
+	s.machine(s.Venue.ID).ask("POST", "/accounts", account("new-3", s.Buyer.ID)).into(t, 201, nil)
 	s.signedIn("new-one")
 
 	var c api.ClientSecret
@@ -146,5 +147,5 @@ func TestOnlyAdministratorsGiveSignIns(t *testing.T) {
 	if c.Id == "" || c.Secret == "" {
 		t.Errorf("got %+v", c)
 	}
-	bank.ask("POST", "/clients", map[string]any{"member": s.Provider.ID, "name": "节点"}).problem(t, 403, "not_allowed")
+	bank.ask("POST", "/clients", map[string]any{"member": s.Provider.ID, "name": "节点"}).problem(t, 403, "forbidden")
 }

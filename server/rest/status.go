@@ -11,7 +11,7 @@ import (
 var (
 	errInvalid     = refuse("invalid_request", "the request doesn't fit the API's document")
 	errNotFound    = refuse("not_found", "it isn't there, or not for this caller")
-	errForbidden   = refuse("not_allowed", "the ledger gives this caller no right to it")
+	errForbidden   = refuse("forbidden", "the ledger gives this caller no right to it")
 	errNoPath      = refuse("request.path", "nothing is at this path")
 	errNoMethod    = refuse("request.method", "this path has no such method")
 	errMediaType   = refuse("request.media_type", "the body's type is not the one in the API's document, in UTF-8 without content encoding")
@@ -29,7 +29,7 @@ func refuse(code contracts.Code, detail string) *contracts.Refusal {
 var exactStatus = map[contracts.Code]int{
 	"invalid_request":      http.StatusBadRequest,
 	"not_found":            http.StatusNotFound,
-	"not_allowed":          http.StatusForbidden,
+	"forbidden":            http.StatusForbidden,
 	"request.path":         http.StatusNotFound,
 	"request.method":       http.StatusMethodNotAllowed,
 	"request.media_type":   http.StatusUnsupportedMediaType,
