@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -140,39 +139,6 @@ func TestRequestBodiesAreClosed(t *testing.T) {
 	}
 	if seen < 20 {
 		t.Errorf("only %d schemas were looked at", seen)
-	}
-}
-
-// Every operation has a handler or stands in notServed, never both.
-func TestOperationsAreServed(t *testing.T) {
-	doc, err := api.GetSpec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := reflect.TypeOf(handlers{})
-	served := func(op string) bool {
-		for f := range h.NumField() {
-			if f := h.Field(f); f.Type != reflect.TypeOf(unserved{}) {
-				if _, ok := f.Type.MethodByName(op); ok {
-					return true
-				}
-			}
-		}
-		return false
-	}
-	ops := map[string]bool{}
-	for path, item := range doc.Paths.Map() {
-		for method, op := range item.Operations() {
-			ops[op.OperationID] = true
-			if served(op.OperationID) == notServed[op.OperationID] {
-				t.Errorf("%s %s (%s): handled %v, notServed %v", method, path, op.OperationID, served(op.OperationID), notServed[op.OperationID])
-			}
-		}
-	}
-	for op := range notServed {
-		if !ops[op] {
-			t.Errorf("notServed names %s, which the document doesn't have", op)
-		}
 	}
 }
 

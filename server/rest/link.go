@@ -2,9 +2,9 @@ package rest
 
 import "context"
 
-// NextPage gives the cursor and the Link header (RFC 8288) of the page after this one, nil on the last page: the same
+// nextPage gives the cursor and the Link header (RFC 8288) of the page after this one, nil on the last page: the same
 // request with another cursor. A cursor is made and read by the capability that lists; to callers it is opaque.
-func NextPage(ctx context.Context, cursor string) (next, link *string) {
+func nextPage(ctx context.Context, cursor string) (next, link *string) {
 	u := Event(ctx).url
 	if cursor == "" || u == nil {
 		return nil, nil
