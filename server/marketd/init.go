@@ -1,0 +1,105 @@
+package main
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/ledger"
+	"github.com/bund-exchange/bund/ledger/follow"
+	"github.com/bund-exchange/bund/server/identity"
+	"github.com/bund-exchange/bund/server/trading"
+)
+
+// genesisFile is a submission as POST /commands takes it.
+type genesisFile struct {
+	Raw        string `json:"raw"`
+	Signatures []struct {
+		Key string `json:"key"`
+		Sig string `json:"sig"`
+	} `json:"signatures"`
+}
+
+func initialise(c *command) error {
+	f, err := c.flags("config", "genesis", "trust", "client")
+	if err != nil {
+		return err
+	}
+	cfg, err := ReadConfig(f["config"])
+	if err != nil {
+		return err
+	}
+	b, err := os.ReadFile(f["genesis"])
+	if err != nil {
+		return fmt.Errorf("couldn't read genesis: %w", err)
+	}
+	var g genesisFile
+	if err := json.Unmarshal(b, &g); err != nil {
+		return fmt.Errorf("couldn't read genesis: %w", err)
+	}
+	sub := contracts.Submission{Raw: []byte(g.Raw)}
+	for _, s := range g.Signatures {
+		sig, err := hex.DecodeString(s.Sig)
+		if err != nil {
+			return fmt.Errorf("couldn't read genesis: a signature is not hex")
+		}
+		sub.Signatures = append(sub.Signatures, contracts.Signature{Key: contracts.PublicKey(s.Key), Sig: sig})
+	}
+	m := &Market{cfg: cfg, log: c.log, now: time.Now}
+	if m.db, err = openDatabase(c.ctx, cfg, c.log); err != nil {
+		return err
+	}
+	defer m.Close()
+	m.openings = trading.Openings{DB: m.db.DB}
+	if err := m.openLedger(0); err != nil {
+		return err
+	}
+	if h, err := m.ledger.Height(c.ctx); err != nil || h > 0 {
+		return errors.Join(err, fmt.Errorf("the folder has a ledger of %d entries already", h))
+	}
+	if _, err := m.ledger.Submit(c.ctx, sub); err != nil {
+		return fmt.Errorf("couldn't begin the ledger: %w", err)
+	}
+	es, err := m.ledger.Entries(c.ctx, 0, 1)
+	if err != nil || len(es) == 0 {
+		return errors.Join(err, errors.New("couldn't read the genesis back"))
+	}
+	if err := writeTrust(cfg, es[0], f["trust"]); err != nil {
+		return err
+	}
+	var venue contracts.ID
+	err = m.ledger.View(func(_ uint64, st contracts.State) (err error) {
+		venue, err = contracts.VenueOf(st)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	id, secret, err := identity.New(m.db.DB).CreateClient(c.ctx, venue, "venue machine")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(f["client"], []byte(string(id)+":"+secret+"\n"), 0o600); err != nil {
+		return fmt.Errorf("couldn't write credentials: %w", err)
+	}
+	fmt.Fprintf(c.out, "ledger %s begun, genesis %x\n", cfg.Ledger, es[0].Hash)
+	return m.ledger.Flush()
+}
+
+// writeTrust writes the trust root: what members get from venue and regulator, out of band.
+func writeTrust(cfg *Config, genesis *ledger.Stored, name string) error {
+	t := follow.TrustRoot{Format: follow.TrustRootFormat, Ledger: cfg.Ledger, Genesis: contracts.Hash(hex.EncodeToString(genesis.Hash[:])), LogKey: cfg.logPublic,
+		Witnesses: cfg.witnessKeys(), Quorum: cfg.Quorum}
+	b, err := t.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(name, b, 0o644); err != nil {
+		return fmt.Errorf("couldn't write trust root: %w", err)
+	}
+	return nil
+}

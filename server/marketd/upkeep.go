@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bund-exchange/bund/ledger/publish"
+	"github.com/bund-exchange/bund/server/compliance"
+	"github.com/bund-exchange/bund/server/projection"
+	"github.com/bund-exchange/bund/server/trading"
+)
+
+func rebuild(c *command) error {
+	f, err := c.flags("config")
+	if err != nil {
+		return err
+	}
+	cfg, err := ReadConfig(f["config"])
+	if err != nil {
+		return err
+	}
+	m, err := openAlone(c, cfg, 0)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	began := time.Now()
+	if err := m.proj.Rebuild(c.ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "projection made anew from %d entries in %.1f s\n", m.proj.Projected(), time.Since(began).Seconds())
+	return nil
+}
+
+// openAlone opens ledger, database and projector without the published log: for upkeep, when nothing is accepted.
+func openAlone(c *command, cfg *Config, atLeast uint64) (_ *Market, err error) {
+	m := &Market{cfg: cfg, log: c.log, now: time.Now}
+	defer func() {
+		if err != nil {
+			m.Close()
+		}
+	}()
+	if m.db, err = openDatabase(c.ctx, cfg, c.log); err != nil {
+		return nil, err
+	}
+	m.openings = trading.Openings{DB: m.db.DB}
+	if err := m.openLedger(atLeast); err != nil {
+		return nil, err
+	}
+	if m.proj, err = projection.New(m.db.DB, m.ledger, schemas()...); err != nil {
+		return nil, err
+	}
+	m.proj.Log = c.log
+	return m, m.proj.Prepare(c.ctx)
+}
+
+// Inventory says what a backup holds, so that a restore can prove that it is the same.
+type Inventory struct {
+	Ledger    string `json:"ledger"`
+	Entries   uint64 `json:"entries"`
+	StateHash string `json:"stateHash"`
+	Root      string `json:"root"` // of the published log at its checkpoint
+	Published uint64 `json:"published"`
+	App       string `json:"app"`  // SHA-256 of the ordered dump
+	Proj      string `json:"proj"` // the same of the projection, which is not in the backup
+	Made      string `json:"made"`
+}
+
+func (m *Market) inventory(ctx context.Context) (inv Inventory, err error) {
+	inv.Ledger = m.cfg.Ledger
+	height, hash, err := m.ledger.StateHash()
+	if err != nil {
+		return inv, err
+	}
+	inv.Entries, inv.StateHash = height, hex.EncodeToString(hash[:])
+	if b, err := os.ReadFile(filepath.Join(m.cfg.Dir, "tlog", "checkpoint")); err == nil {
+		p, err := publish.NewPolicy(m.cfg.logPublic, m.cfg.witnessKeys(), m.cfg.Quorum)
+		if err != nil {
+			return inv, err
+		}
+		h, err := p.Open(b)
+		if err != nil {
+			return inv, err
+		}
+		inv.Published, inv.Root = h.Size, hex.EncodeToString(h.Root[:])
+	}
+	if err := m.proj.RunOnce(ctx); err != nil {
+		return inv, err
+	}
+	if inv.App, err = m.digest(ctx, "app", io.Discard); err != nil {
+		return inv, err
+	}
+	inv.Proj, err = m.digest(ctx, "proj", io.Discard)
+	return inv, err
+}
+
+// digest dumps a schema to w and gives the dump's SHA-256.
+func (m *Market) digest(ctx context.Context, schema string, w io.Writer) (string, error) {
+	h := sha256.New()
+	if err := projection.Dump(ctx, m.db.DB, schema, io.MultiWriter(h, w)); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func backup(c *command) error {
+	f, err := c.flags("config", "to")
+	if err != nil {
+		return err
+	}
+	cfg, err := ReadConfig(f["config"])
+	if err != nil {
+		return err
+	}
+	to := f["to"]
+	if err := os.Mkdir(to, 0o700); err != nil {
+		return fmt.Errorf("couldn't make the backup's folder, which must not exist yet: %w", err)
+	}
+	m, err := openAlone(c, cfg, 0)
+	if err != nil {
+		return err
+	}
+	inv, err := m.inventory(c.ctx)
+	if err == nil {
+		var out *os.File
+		if out, err = os.OpenFile(filepath.Join(to, "app.dump"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err == nil {
+			_, err = m.digest(c.ctx, "app", out)
+			err = errors.Join(err, out.Sync(), out.Close())
+		}
+	}
+	if err := errors.Join(err, m.Close()); err != nil {
+		return err
+	}
+	for _, part := range []string{"ledger", "tlog"} {
+		if err := copyFolder(filepath.Join(cfg.Dir, part), filepath.Join(to, part)); err != nil {
+			return err
+		}
+	}
+	inv.Made = time.Now().UTC().Format(time.RFC3339)
+	b, err := json.MarshalIndent(inv, "", "  ")
+	if err != nil {
+		return err
+	}
+	// The inventory is written last: a folder without one is no backup.
+	if err := os.WriteFile(filepath.Join(to, "inventory.json"), append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("couldn't finish the backup: %w", err)
+	}
+	fmt.Fprintf(c.out, "%s\n", b)
+	return nil
+}
+
+func restore(c *command) error {
+	f, err := c.flags("config", "from")
+	if err != nil {
+		return err
+	}
+	cfg, err := ReadConfig(f["config"])
+	if err != nil {
+		return err
+	}
+	b, err := os.ReadFile(filepath.Join(f["from"], "inventory.json"))
+	if err != nil {
+		return fmt.Errorf("couldn't read the backup's inventory: %w", err)
+	}
+	var want Inventory
+	if err := json.Unmarshal(b, &want); err != nil {
+		return fmt.Errorf("couldn't read the backup's inventory: %w", err)
+	}
+	if want.Ledger != cfg.Ledger {
+		return fmt.Errorf("the backup is of ledger %s, the configuration of %s", want.Ledger, cfg.Ledger)
+	}
+	for _, part := range []string{"ledger", "tlog"} {
+		if _, err := os.Stat(filepath.Join(cfg.Dir, part)); err == nil {
+			return fmt.Errorf("%s has a %s already: restore into an empty folder", cfg.Dir, part)
+		}
+		if err := copyFolder(filepath.Join(f["from"], part), filepath.Join(cfg.Dir, part)); err != nil {
+			return err
+		}
+	}
+	m := &Market{cfg: cfg, log: c.log, now: time.Now}
+	if m.db, err = openDatabase(c.ctx, cfg, c.log); err != nil {
+		return err
+	}
+	in, err := os.Open(filepath.Join(f["from"], "app.dump"))
+	if err != nil {
+		return errors.Join(fmt.Errorf("couldn't read the backup: %w", err), m.Close())
+	}
+	err = errors.Join(projection.Load(c.ctx, m.db.DB, "app", in), in.Close(), m.Close())
+	if err != nil {
+		return fmt.Errorf("couldn't restore the records: %w", err)
+	}
+	if m, err = openAlone(c, cfg, want.Entries); err != nil {
+		return err
+	}
+	got, err := m.inventory(c.ctx)
+	if err := errors.Join(err, m.Close()); err != nil {
+		return err
+	}
+	got.Made = want.Made
+	if got != want {
+		return fmt.Errorf("what was restored is not what was backed up:\nbackup   %+v\nrestored %+v", want, got)
+	}
+	fmt.Fprintf(c.out, "restored %d entries, state %s, log root %s, records %s: all as in the backup\n", got.Entries, got.StateHash, got.Root, got.App)
+	return nil
+}
+
+func verify(c *command) error {
+	f, err := c.flags("config")
+	if err != nil {
+		return err
+	}
+	cfg, err := ReadConfig(f["config"])
+	if err != nil {
+		return err
+	}
+	db, err := openDatabase(c.ctx, cfg, c.log)
+	if err != nil {
+		return err
+	}
+	n, err := (&compliance.Reads{DB: db.DB, Now: time.Now}).Verify(c.ctx)
+	if err := errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "%d reads of supervisors, the chain is whole\n", n)
+	return nil
+}
+
+// copyFolder copies files and makes them durable.
+func copyFolder(from, to string) error {
+	err := filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		}
+		if d.Name() == "lock" || !d.Type().IsRegular() {
+			return nil
+		}
+		in, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		out, err := os.OpenFile(filepath.Join(to, rel), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(out, in)
+		return errors.Join(err, out.Sync(), out.Close())
+	})
+	if err != nil {
+		return fmt.Errorf("couldn't copy %s: %w", filepath.Base(from), err)
+	}
+	return nil
+}
