@@ -59,11 +59,7 @@ func (m *Market) publishConfig() publish.Config {
 
 func (m *Market) openLedger(atLeast uint64) (err error) {
 	m.ledger, err = embedded.Open(embedded.Config{Dir: filepath.Join(m.cfg.Dir, "ledger"), LedgerID: m.cfg.Ledger, Key: m.cfg.promise, AtLeast: atLeast,
-		Openings: m.openings, Tap: func([]*ledger.Stored) {
-			if m.pub != nil {
-				m.pub.Wake()
-			}
-		}, Now: m.now, Log: m.log})
+		Openings: m.openings, Now: m.now, Log: m.log})
 	if err != nil {
 		return fmt.Errorf("couldn't open the ledger: %w", err)
 	}
