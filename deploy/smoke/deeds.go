@@ -166,15 +166,6 @@ func channelConsents(w *walk) error {
 	return err
 }
 
-// evaluationConsent registers a consent for the test agreement's purpose.
-func (w *walk) evaluationConsent() error {
-	made, err := w.channel(w.companies[3:4], "evaluation")
-	if err == nil {
-		w.consents[w.companies[3]] = made[0]
-	}
-	return err
-}
-
 // ownKeyConsent: company 0 signs with a key of its own, which the identity verifier attests.
 func ownKeyConsent(w *walk) error {
 	w.now()
@@ -222,6 +213,15 @@ func stale(w *walk) (err error) {
 		return fmt.Errorf("with the witness: %w", err)
 	}
 	if err := w.Witness.Stop(); err != nil {
+		return err
+	}
+	// The last cosignature is fresh for as long as clocks may differ: a few seconds.
+	if err := w.until(30*time.Second, func() error {
+		if call(0) == nil {
+			return errors.New("calls go on without a witness")
+		}
+		return nil
+	}); err != nil {
 		return err
 	}
 	res := all(8, call)
@@ -374,13 +374,16 @@ func lowFunds(w *walk) (err error) {
 	}); err != nil {
 		return err
 	}
-	return w.until(20*time.Second, func() error {
+	if err := w.until(20*time.Second, func() error {
 		_, err := w.call(w.small, 4, nil)
 		if codeOf(err).code != "grant.payment_hold" {
 			return fmt.Errorf("the hold has not reached the node: %v", err)
 		}
 		return nil
-	})
+	}); err != nil {
+		return err
+	}
+	return all(8, func(int) error { _, err := w.call(w.small, 4, nil); return err })
 }
 
 // topUp pays in again; the venue's job releases the hold.

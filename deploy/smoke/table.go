@@ -73,7 +73,10 @@ var table = []step{
 	{"credit information without routing", "product.credit_info", func(w *walk) error { return w.draft(func(f *contracts.Facts) { f.Routing = "" }) }},
 	{"important data", "product.important_data", func(w *walk) error { return w.draft(func(f *contracts.Facts) { f.Grade = "important" }) }},
 	{"L3 data as a file", "product.mode", func(w *walk) error {
-		return w.draft(func(f *contracts.Facts) { f.Modes = []policy.Operation{policy.File} })
+		return w.draft(func(f *contracts.Facts) {
+			f.Modes = []policy.Operation{policy.File}
+			f.Policy.Operations = f.Modes
+		})
 	}},
 	{"data beyond the authorised scope", "authorization.scope", func(w *walk) error {
 		return w.draft(func(f *contracts.Facts) { f.DataGroups = []string{"tax.personal_income"} })
@@ -249,11 +252,12 @@ var table = []step{
 		})
 	}},
 	{"8 × over the quota of the test agreement", "QUOTA_EXCEEDED", func(w *walk) error {
-		try := func(i int) error {
-			_, err := w.call(w.test, 3, func(q query) { q["purpose"] = "evaluation" })
+		c, err := w.channel(w.companies[3:4], "evaluation")
+		if err != nil {
 			return err
 		}
-		if err := w.evaluationConsent(); err != nil {
+		try := func(int) error {
+			_, err := w.call(w.test, 3, func(q query) { q["purpose"], q["consent"], q["consentKey"] = "evaluation", c[0].ID, c[0].Key })
 			return err
 		}
 		if err := w.until(20*time.Second, func() error { return try(0) }); err != nil {

@@ -216,7 +216,11 @@ func (w *walk) many(d *contractstest.Deal, n int, edit func(i int, q query)) err
 				if i >= n || stop {
 					return
 				}
-				a, err := w.call(d, i, func(q query) {
+				who := i
+				if who%len(w.companies) == 2 {
+					who = 1 // company 2 has revoked
+				}
+				a, err := w.call(d, who, func(q query) {
 					if edit != nil {
 						edit(i, q)
 					}
