@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -182,29 +183,41 @@ func folds(bank []polish.Company) []int {
 // judge scores every company with the card trained on the folds that it isn't in.
 func judge(name string, rows [][]polish.Micro, bad []bool, fold []int, bank []polish.Company) Variant {
 	v := Variant{Name: name, Inputs: len(rows[0]), scores: make([]int64, len(rows))}
+	var shifts [Folds]float64
+	var g errgroup.Group // folds don't share anything, so their order doesn't matter
+	g.SetLimit(runtime.GOMAXPROCS(0))
 	for f := range Folds {
-		var train [][]polish.Micro
-		var outcomes []bool
-		for i := range rows {
-			if fold[i] != f {
-				train, outcomes = append(train, rows[i]), append(outcomes, bad[i])
-			}
-		}
-		card := Train(train, outcomes)
-		var seen, unseen []int64
-		for i := range rows {
-			if score := card.Score(rows[i]); fold[i] == f {
-				v.scores[i] = score
-				unseen = append(unseen, score)
-			} else {
-				seen = append(seen, score)
-			}
-		}
-		v.Stability += stability(seen, unseen) / Folds
+		g.Go(func() error { shifts[f] = judgeFold(rows, bad, fold, f, v.scores); return nil })
+	}
+	g.Wait()
+	for _, s := range shifts {
+		v.Stability += s / Folds
 	}
 	v.Ranking = Rank(v.scores, bad)
 	v.Approved = approve(v.scores, bad, bank)
 	return v
+}
+
+// judgeFold trains without fold f and writes the scores of its companies.
+func judgeFold(rows [][]polish.Micro, bad []bool, fold []int, f int, scores []int64) float64 {
+	var train [][]polish.Micro
+	var outcomes []bool
+	for i := range rows {
+		if fold[i] != f {
+			train, outcomes = append(train, rows[i]), append(outcomes, bad[i])
+		}
+	}
+	card := Train(train, outcomes)
+	var seen, unseen []int64
+	for i := range rows {
+		if score := card.Score(rows[i]); fold[i] == f {
+			scores[i] = score
+			unseen = append(unseen, score)
+		} else {
+			seen = append(seen, score)
+		}
+	}
+	return stability(seen, unseen)
 }
 
 // approve takes the companies with the lowest scores. Equal scores are ordered by chance, not by outcome.

@@ -36,7 +36,7 @@ func (s *Scorecard) Score(row []polish.Micro) int64 {
 // more rounds than convergence needs.
 const (
 	ridge  = 1.0
-	rounds = 12  // of reweighting
+	rounds = 8   // of reweighting
 	sweeps = 100 // over the coefficients, in each round
 )
 
