@@ -1,0 +1,363 @@
+package clearing_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/contractstest"
+	"github.com/bund-exchange/bund/contracts/policy"
+	"github.com/bund-exchange/bund/ledger"
+	"github.com/bund-exchange/bund/ledger/embedded"
+	"github.com/bund-exchange/bund/server/catalog"
+	"github.com/bund-exchange/bund/server/clearing"
+	"github.com/bund-exchange/bund/server/projection"
+	"github.com/bund-exchange/bund/server/projection/projectiontest"
+	"github.com/bund-exchange/bund/server/trading"
+)
+
+var ctx = context.Background()
+
+// office is a market with a clerk.
+type office struct {
+	*projectiontest.Market
+	*testing.T
+	clerk    *clearing.Clerk
+	openings trading.Openings
+	listing  *contractstest.Listing
+}
+
+// inline projects when somebody waits: a test has no projector in the background.
+type inline struct{ *projectiontest.Market }
+
+func (p inline) WaitFor(context.Context, uint64) error {
+	p.Project()
+	return nil
+}
+
+func open(t *testing.T) *office {
+	t.Helper()
+	m := projectiontest.Begin(t, func(db *sqlx.DB) embedded.Openings { return trading.Openings{DB: db} }, catalog.Schema(), trading.Schema())
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	o := &office{Market: m, T: t, openings: trading.Openings{DB: m.DB}, listing: m.Listed()}
+	desk := &trading.Desk{DB: m.DB, Ledger: m.Ledger, Now: time.Now, Log: quiet}
+	o.clerk = &clearing.Clerk{DB: m.DB, Desk: desk, Openings: o.openings, Projection: inline{m}, Ledger: projectiontest.LedgerID,
+		Key: m.Venue.Machine, Now: time.Now, Log: quiet}
+	return o
+}
+
+func (o *office) agree(change func(*contracts.Terms)) *contractstest.Deal {
+	o.Helper()
+	terms := contractstest.Terms()
+	change(&terms)
+	d, err := o.Agree(o.listing, contracts.Trade, contractstest.Policy(policy.PreLoan), terms)
+	o.Must(err)
+	return d
+}
+
+// works lets the clerk look twice and checks which commands it sent: what it did once is not due again.
+func (o *office) works(want ...string) {
+	o.Helper()
+	from := o.Height()
+	for range 2 {
+		o.Project()
+		o.Must(o.clerk.RunOnce(ctx))
+	}
+	o.Project()
+	es, err := o.Ledger.Entries(ctx, from, 100)
+	o.Must(err)
+	var got []string
+	for _, e := range es {
+		for _, v := range e.Events {
+			got = append(got, v.Name)
+		}
+	}
+	if !slices.Equal(got, want) {
+		o.Errorf("the clerk did %v instead of %v", got, want)
+	}
+}
+
+// used reports that so many calls were made in all.
+func (o *office) used(d *contractstest.Deal, period int64, final bool, calls int64) {
+	o.Helper()
+	size := calls
+	if final {
+		size++ // the CLOSE leaf
+	}
+	o.Must(o.Report(d, period, final, size, contracts.Totals{Calls: calls, Units: calls, Micro: contracts.MicroYuan(calls) * d.Terms.UnitPrice}))
+}
+
+// deposit records a deposit on top of what the escrow holds now.
+func (o *office) deposit(d *contractstest.Deal, amount contracts.Fen) {
+	o.Helper()
+	b, err := o.Get(contracts.KeyEscrow(d.Agreement))
+	o.Must(err)
+	d.Escrow = nil
+	if b != nil {
+		e, err := contracts.Read[contracts.Escrow](b)
+		o.Must(err)
+		k, err := o.openings.Find(ctx, e.Balance)
+		o.Must(err)
+		d.Escrow = &k.Opening
+	}
+	o.Must(o.Deposit(d, amount))
+}
+
+func (o *office) until(s string) {
+	o.Helper()
+	t, err := time.ParseInLocation("2006-01-02 15:04", s, contracts.Shanghai)
+	o.Must(err)
+	o.Must(o.Advance((t.UnixMilli() - int64(o.Now)) / 1000))
+}
+
+func (o *office) grant(d *contractstest.Deal) *contracts.Grant {
+	o.Helper()
+	b, err := o.Get(contracts.KeyGrant(d.Agreement))
+	o.Must(err)
+	g, err := contracts.Read[contracts.Grant](b)
+	o.Must(err)
+	return g
+}
+
+func TestPrepaidGrant(t *testing.T) {
+	o := open(t)
+	d := o.agree(func(*contracts.Terms) {})
+	o.works()
+	o.deposit(d, 400_000)
+	o.works() // the terms ask for 1,000,000 fen
+	o.deposit(d, 600_000)
+	o.works("grant.active")
+	o.used(d, 1, false, 6_000) // 48 %
+	o.works()
+	o.used(d, 1, false, 6_300)
+	o.works("grant.warned")
+	o.used(d, 1, false, 10_400) // 83.2 %
+	o.works("grant.warned")
+	if g := o.grant(d); g.Warned != 80 {
+		t.Errorf("warned of %d %%", g.Warned)
+	}
+	o.used(d, 1, false, 12_000) // 96 %
+	o.works("grant.warned")
+	o.used(d, 1, false, 12_600) // above the escrow, within the grace of 10,000 fen
+	o.works()
+	o.used(d, 1, false, 12_700)
+	o.works("grant.payment_hold")
+	o.deposit(d, 500_000)
+	o.works() // still above the first warning
+	o.deposit(d, 1_000_000)
+	o.works("grant.active")
+	if g := o.grant(d); g.State != contracts.GrantActive || g.Warned != 0 {
+		t.Errorf("the grant is %s, warned of %d", g.State, g.Warned)
+	}
+}
+
+// The grace in days runs out by time alone.
+func TestGraceDays(t *testing.T) {
+	o := open(t)
+	d := o.agree(func(*contracts.Terms) {})
+	o.deposit(d, 1_000_000)
+	o.works("grant.active")
+	o.used(d, 1, false, 12_000)
+	o.works("grant.warned")
+	o.Must(o.Advance(2 * 86400))
+	o.works()
+	o.Must(o.Advance(1 * 86400))
+	o.works("grant.payment_hold")
+}
+
+func TestMonthEndToSettlement(t *testing.T) {
+	o := open(t)
+	d := o.agree(func(*contracts.Terms) {})
+	o.deposit(d, 1_000_000)
+	o.works("grant.active")
+	o.used(d, 1, false, 200)
+	o.until("2026-03-31 23:51")
+	o.works("period.closed")
+	o.used(d, 1, true, 400)
+	o.works() // neither accepted nor waited for
+	o.until("2026-04-05 09:00")
+	o.works()
+	o.Must(o.Do(o.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Report: contracts.HashOf("test/acceptance")}, nil, o.Buyer.Two()...))
+	o.works("settlement.settled")
+	for _, x := range []struct {
+		r             projection.Reader
+		member        contracts.ID
+		lines         int
+		bought, sold  contracts.Fen
+		month         contracts.Period
+		wantsNotFound bool
+	}{
+		{r: projection.Reader{Member: o.Buyer.ID}, member: o.Buyer.ID, lines: 1, bought: 332_000 + 3_320, month: "2026-03"},
+		{r: projection.Reader{Member: o.Provider.ID}, member: o.Provider.ID, lines: 1, sold: 332_000 - 6_640, month: "2026-03"},
+		{r: projection.Reader{Member: o.Regulator.ID, Supervises: true}, member: o.Buyer.ID, lines: 1, bought: 332_000 + 3_320, month: "2026-03"},
+		{r: projection.Reader{Member: o.Buyer.ID}, member: o.Buyer.ID, month: "2026-04"},
+		{r: projection.Reader{Member: o.Custodian.ID}, member: o.Custodian.ID, month: "2026-03"},
+		{r: projection.Reader{Member: o.Provider.ID}, member: o.Buyer.ID, month: "2026-03", wantsNotFound: true},
+		{r: projection.Reader{}, member: o.Buyer.ID, month: "2026-03", wantsNotFound: true},
+	} {
+		s, err := o.clerk.Statement(ctx, x.r, x.member, x.month)
+		if x.wantsNotFound {
+			if !errors.Is(err, projection.ErrNotFound) {
+				t.Errorf("%+v reads %+v: %v", x.r, s, err)
+			}
+			continue
+		}
+		o.Must(err)
+		if len(s.Lines) != x.lines || s.Bought != x.bought || s.Sold != x.sold || s.Uncounted != 0 {
+			t.Errorf("the statement of %s for %s is %+v", x.member, x.month, s)
+		}
+	}
+	// The clerk was away at the next month's end. The delivery was accepted; the later periods of it need no more word.
+	o.until("2026-05-02 09:00")
+	o.works("period.closed")
+	o.used(d, 2, true, 500)
+	o.works("settlement.settled")
+}
+
+// Nothing was used and there is no flat fee: the settlement is of zero and leaves the escrow as it is.
+func TestSettlementOfNothing(t *testing.T) {
+	o := open(t)
+	d := o.agree(func(terms *contracts.Terms) { terms.FlatFee = 0 })
+	o.deposit(d, 1_000_000)
+	o.works("grant.active")
+	o.until("2026-03-31 23:55")
+	o.works("period.closed")
+	o.used(d, 1, true, 0)
+	o.Must(o.Advance(7*86400 - 1))
+	o.works()
+	o.Must(o.Advance(1)) // silence for seven days is acceptance
+	o.works("settlement.settled")
+}
+
+func TestPostpaidDisputedAndEnded(t *testing.T) {
+	o := open(t)
+	d := o.agree(func(terms *contracts.Terms) {
+		terms.Billing, terms.Escrow, terms.CreditLine = contracts.Postpaid, 0, 1_000_000
+	})
+	o.works()
+	o.used(d, 1, false, 6_300)
+	o.works("grant.warned")
+	o.Must(o.Do(o.Provider.ID, "dispute.open", contracts.DisputeOpen{Agreement: d.Agreement, Evidence: contracts.HashOf("test/evidence")}, nil, o.Provider.Maker))
+	o.Must(o.Do(o.Provider.ID, "agreement.terminate", contracts.AgreementTerminate{Agreement: d.Agreement, Effective: o.Now, Reason: "test"}, nil,
+		append(o.Provider.Two(), o.Buyer.Two()...)...))
+	o.works("period.closed")
+	o.used(d, 1, true, 6_400)
+	o.Must(o.Advance(8 * 86400))
+	o.works() // the dispute is open
+	o.Must(o.Do(o.Venue.ID, "dispute.decide", contracts.DisputeDecide{Agreement: d.Agreement, Decision: contracts.HashOf("test/decision")}, nil, o.Venue.Two()...))
+	o.works("settlement.settled")
+	o.until("2026-04-30 23:55")
+	o.works() // it has ended, and its last period is closed
+}
+
+func TestExpiry(t *testing.T) {
+	o := open(t)
+	d := o.agree(func(*contracts.Terms) {})
+	o.Must(o.Advance(180 * 86400))
+	// The end of the term and the missed month's end come together; ended, it is closed for the last time.
+	o.works("agreement.expired", "grant.revoked", "period.closed")
+	if g := o.grant(d); g.State != contracts.GrantRevoked {
+		t.Errorf("the grant is %s", g.State)
+	}
+}
+
+// refusing is a desk whose ledger says no, and counts.
+type refusing struct{ asked map[string]int }
+
+func (r *refusing) Submit(_ context.Context, sub contracts.Submission) (*ledger.Receipt, error) {
+	cmd, err := contracts.Decode(sub)
+	if err != nil {
+		return nil, err
+	}
+	r.asked[cmd.Kind]++
+	return nil, &ledger.Refused{Refusal: &contracts.Refusal{Code: "freeze.frozen"}}
+}
+
+// A refusal is an answer: it isn't asked for again with every look, but after a change and after a while.
+func TestRefusalIsAnAnswer(t *testing.T) {
+	o := open(t)
+	d := o.agree(func(*contracts.Terms) {})
+	o.deposit(d, 1_000_000)
+	desk := &refusing{map[string]int{}}
+	o.clerk.Desk = desk
+	look := func(want int) {
+		t.Helper()
+		o.Project()
+		o.Must(o.clerk.RunOnce(ctx))
+		if got := desk.asked["grant.activate"]; got != want {
+			t.Errorf("asked %d times instead of %d", got, want)
+		}
+	}
+	look(1)
+	look(1)
+	o.deposit(d, 1)
+	look(2)
+	look(2)
+	o.Must(o.Advance(601))
+	look(3)
+}
+
+// failing is a desk whose answer got lost.
+type failing struct{}
+
+func (failing) Submit(context.Context, contracts.Submission) (*ledger.Receipt, error) {
+	return nil, fmt.Errorf("%w: test", ledger.ErrOutcomeUnknown)
+}
+
+func TestFailureIsToldAndTriedAgain(t *testing.T) {
+	o := open(t)
+	d := o.agree(func(*contracts.Terms) {})
+	o.deposit(d, 1_000_000)
+	desk := o.clerk.Desk
+	o.clerk.Desk = failing{}
+	o.Project()
+	if err := o.clerk.RunOnce(ctx); !errors.Is(err, ledger.ErrOutcomeUnknown) {
+		t.Errorf("an unknown outcome: %v", err)
+	}
+	o.clerk.Desk = desk
+	o.works("grant.active")
+}
+
+// An erased value stops only the agreement that rests on it.
+func TestErasedOpening(t *testing.T) {
+	o := open(t)
+	gone, other := o.agree(func(*contracts.Terms) {}), o.agree(func(*contracts.Terms) {})
+	o.deposit(gone, 1_000_000)
+	o.deposit(other, 1_000_000)
+	o.Must(o.openings.Destroy(ctx, []contracts.Hash{gone.Offer.Terms}))
+	o.works("grant.active")
+	if g := o.grant(other); g.State != contracts.GrantActive {
+		t.Errorf("the other grant is %s", g.State)
+	}
+}
+
+func TestRunActsAsTheLedgerGrows(t *testing.T) {
+	o := open(t)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	o.Project()
+	o.clerk.Projection = o.Projector
+	o.clerk.Every = time.Hour
+	ended := make(chan error, 2)
+	go func() { ended <- o.Projector.Run(ctx) }()
+	go func() { ended <- o.clerk.Run(ctx) }()
+	d := o.agree(func(*contracts.Terms) {})
+	o.deposit(d, 1_000_000)
+	for from := o.Height(); o.grant(d).State != contracts.GrantActive; from++ {
+		o.Must(o.Ledger.Wait(ctx, from))
+	}
+	stop()
+	for range 2 {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v", err)
+		}
+	}
+}
