@@ -1,0 +1,126 @@
+// Command dev runs the whole market on this machine with the sample market in it: what `make run` does.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/bund-exchange/bund/deploy/cast"
+	"github.com/bund-exchange/bund/deploy/sample"
+)
+
+func main() {
+	dir := flag.String("dir", "data/sample", "folder of the market's data")
+	bin := flag.String("bin", "bin", "folder of the programs")
+	listen := flag.String("listen", "127.0.0.1:8080", "address of the API")
+	once := flag.Bool("once", false, "stop as soon as everything is up")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, *dir, *bin, *listen, *once)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "make run:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, dir, bin, listen string, once bool) (err error) {
+	began := time.Now()
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	if bin, err = filepath.Abs(bin); err != nil {
+		return err
+	}
+	o := cast.Options{Dir: dir, Bin: bin, ID: "bund.sample/1", Listen: listen, Out: os.Stdout}
+	s, there, err := cast.Load(o)
+	if err != nil {
+		return err
+	}
+	var shown *sample.Shown
+	if there {
+		defer func() { err = errors.Join(err, s.Stop()) }()
+		if err := errors.Join(s.StartMarket(ctx), s.StartNodes(ctx)); err != nil {
+			return err
+		}
+		if shown, err = sample.Read(dir); err != nil {
+			return err
+		}
+	} else {
+		if s, err = cast.New(o); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.Stop()) }()
+		if err := s.Begin(ctx); err != nil {
+			return err
+		}
+		if shown, err = sample.Load(ctx, s); err != nil {
+			return err
+		}
+		if err := s.Complete(); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("\n%.1f s\n", time.Since(began).Seconds())
+	show(s, shown)
+	if once {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		fmt.Println("\n正在停止 · stopping")
+		return nil
+	case <-s.Marketd.Done():
+		return fmt.Errorf("the market ended by itself:\n%s", s.Marketd.Tail())
+	case <-s.Witness.Done():
+		return fmt.Errorf("the witness ended by itself:\n%s", s.Witness.Tail())
+	case <-s.Provider.Done():
+		return fmt.Errorf("the provider's node ended by itself:\n%s", s.Provider.Tail())
+	case <-s.Buyer.Done():
+		return fmt.Errorf("the bank's node ended by itself:\n%s", s.Buyer.Tail())
+	}
+}
+
+func show(s *cast.Stack, x *sample.Shown) {
+	fmt.Printf(`
+外滩样例市场已就绪 · The sample market is up. Ctrl-C 停止 · stops it; the next make run goes on with the same data.
+
+  市场接口 API          %[1]s          (接口文档 document: %[1]s/openapi.json)
+  银行节点 bank's node  http://%[2]s
+  供方节点 provider's   http://%[3]s
+  数据 data             %[4]s          (logs in logs/)
+
+登录 sign-ins (POST /session):
+`, s.Base(), s.BuyerLocal, s.ProviderLocal, s.Dir)
+	for _, a := range x.SignIns {
+		fmt.Printf("  %-24s login %-10s password %s\n", a.Who, a.Login, a.Password)
+	}
+	fmt.Printf(`
+试一试 · try:
+
+  # 检索产品 · search the shelf (two-character Chinese words use an index)
+  curl -s '%[1]s/products?q=%%E7%%BA%%B3%%E7%%A8%%8E&grade=L3'
+
+  # 银行用数据 · the bank uses data: metered, consented, the record stays at the provider
+  bin/datanode call --config %[2]s/buyer.yaml --agreement %[3]s --subject %[4]s \
+    --fields invoiced_12m,tax_score --purpose pre_loan --consent %[5]s --consent-key %[6]s
+
+  # 换个目的则被拒 · another purpose is refused, and billed nothing
+  bin/datanode call --config %[2]s/buyer.yaml --agreement %[3]s --subject %[4]s \
+    --fields tax_score --purpose post_loan --consent %[5]s --consent-key %[6]s
+
+  # 节点状态与收据 · where node and receipts stand
+  bin/datanode status --config %[2]s/buyer.yaml
+
+  # 签署准备好的字节 · sign prepared bytes as the bank's maker
+  bin/datanode sign --key %[2]s/keys/buyer/maker.seed < prepared
+
+`, s.Base(), s.Dir, x.Agreement, x.Subject, x.Consent, x.ConsentKey)
+}
