@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -64,6 +67,9 @@ func ReadConfig(name string) (*Config, error) {
 	if err := d.Decode(c); err != nil {
 		return nil, fmt.Errorf("couldn't read configuration %s: %w", name, err)
 	}
+	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("couldn't read configuration %s: want one YAML document", name)
+	}
 	base := filepath.Dir(name)
 	for _, p := range []*string{&c.Dir, &c.TrustRoot, &c.Credentials} {
 		if *p != "" && !filepath.IsAbs(*p) {
@@ -82,8 +88,26 @@ func (c *Config) complete() error {
 			return fmt.Errorf("%s is missing", m.name)
 		}
 	}
-	if err := errors.Join(c.Member.Check(), c.Node.Check()); err != nil {
-		return fmt.Errorf("member or node: %w", err)
+	for _, m := range []struct {
+		name string
+		err  error
+	}{{"member", c.Member.Check()}, {"node", c.Node.Check()}, {"market", checkMarket(c.Market)}, {"local", checkLoopback(c.Local)}} {
+		if m.err != nil {
+			return fmt.Errorf("%s: %w", m.name, m.err)
+		}
+	}
+	products := map[contracts.ID]bool{}
+	for i, d := range c.Datasets {
+		if err := d.Product.Check(); err != nil {
+			return fmt.Errorf("datasets.%d.product: %w", i, err)
+		}
+		if d.Dataset == "" {
+			return fmt.Errorf("datasets.%d.dataset is missing", i)
+		}
+		if products[d.Product] {
+			return fmt.Errorf("datasets.%d.product is there twice", i)
+		}
+		products[d.Product] = true
 	}
 	if c.RegisteredAt < 1 {
 		return errors.New("registeredAt is the position of the node's registration")
@@ -96,6 +120,29 @@ func (c *Config) complete() error {
 		return fmt.Errorf("pollEvery: %w", err)
 	}
 	return nil
+}
+
+// checkMarket refuses an address over which the node's secret would go in the clear.
+func checkMarket(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return errors.New("want https://host[:port]")
+	}
+	if u.Scheme == "https" || u.Scheme == "http" && checkLoopback(u.Host) == nil {
+		return nil
+	}
+	return errors.New("want https://…; http:// only on loopback")
+}
+
+func checkLoopback(hostport string) error {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return errors.New("want a loopback address")
 }
 
 func duration(s string, def time.Duration) (time.Duration, error) {

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"context"
+	"cmp"
+	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/ledger/follow"
-	"github.com/bund-exchange/bund/node/meter"
 )
 
 // deal is an agreement as the followed state has it at one position: what both nodes derive their metering from.
@@ -19,150 +19,131 @@ type deal struct {
 	escrow    *contracts.Escrow
 	settled   *contracts.Settled
 	periods   []*contracts.ClosedPeriod // from 1
-	url       string                    // of the provider's node
-	node      contracts.ID              // the provider's node that serves it, for a consumer
-	receipt   struct{ provider, consumer contracts.PublicKey }
+	shares    []party                   // provider's nodes in service that serve it
+	consumer  party                     // buyer's node that uses it
 }
 
-func readDeal(v follow.View, id contracts.ID, a *contracts.Agreement, g *contracts.Grant) *deal {
+// party is a node in service with its receipt key.
+type party struct {
+	node    contracts.ID
+	url     string
+	receipt contracts.PublicKey
+	since   contracts.Millis
+}
+
+// server gives the provider's node that serves the deal to a consumer: the first that the grant names and that is in
+// service.
+func (d *deal) server() party {
+	if len(d.shares) == 0 {
+		return party{}
+	}
+	return d.shares[0]
+}
+
+// ended reports whether nothing more will be used, reported or acknowledged.
+func (d *deal) ended() bool {
+	if d.agreement.State == contracts.AgreementActive || len(d.periods) == 0 {
+		return false
+	}
+	last := d.periods[len(d.periods)-1]
+	return last != nil && last.Report != nil && last.Closed >= d.agreement.To
+}
+
+// deals lists the agreements that this member is a party of, in order of id. The same position gives the same list.
+func (n *Node) deals() (out []*deal, err error) {
+	n.follower.View(func(v follow.View) {
+		nodes := partiesOf(v)
+		for _, w := range v.Scan("agreement/", 1_000_000) {
+			id := contracts.ID(w.Key[len("agreement/"):])
+			d, e := readDeal(v, id, w.Value, nodes)
+			if e != nil {
+				err = errors.Join(err, fmt.Errorf("couldn't read agreement %s: %w", id, e))
+			} else if d != nil && (d.agreement.Provider == n.cfg.Member || d.agreement.Buyer == n.cfg.Member) {
+				out = append(out, d)
+			}
+		}
+	})
+	return out, err
+}
+
+// partiesOf gives every member's nodes in service, longest in service first.
+func partiesOf(v follow.View) map[contracts.ID][]party {
+	nodes := map[contracts.ID][]party{}
+	for _, w := range v.Scan("node/", 1_000_000) {
+		n, err := contracts.Read[contracts.Node](w.Value)
+		if err != nil || n.Retired != 0 {
+			continue
+		}
+		if k := read[contracts.Key](v, contracts.KeyKey(n.ReceiptKey)); k != nil {
+			nodes[n.Member] = append(nodes[n.Member], party{contracts.ID(w.Key[len("node/"):]), n.URL, k.Key, n.Since})
+		}
+	}
+	for _, ps := range nodes {
+		slices.SortFunc(ps, func(a, b party) int { return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.node, b.node)) })
+	}
+	return nodes
+}
+
+func readDeal(v follow.View, id contracts.ID, value []byte, nodes map[contracts.ID][]party) (*deal, error) {
+	a, err := contracts.Read[contracts.Agreement](value)
+	if err != nil {
+		return nil, err
+	}
+	b, ok := v.Get(contracts.KeyGrant(id))
+	if !ok {
+		return nil, nil
+	}
+	g, err := contracts.Read[contracts.Grant](b)
+	if err != nil {
+		return nil, err
+	}
 	d := &deal{id: id, agreement: a, grant: g}
 	d.usage = read[contracts.Usage](v, contracts.KeyUsage(id))
 	d.escrow = read[contracts.Escrow](v, contracts.KeyEscrow(id))
 	d.settled = read[contracts.Settled](v, contracts.KeySettled(id))
 	for n := int64(1); n <= a.Periods; n++ {
-		d.periods = append(d.periods, read[contracts.ClosedPeriod](v, contracts.KeyPeriod(id, n)))
+		p := read[contracts.ClosedPeriod](v, contracts.KeyPeriod(id, n))
+		if p == nil {
+			return nil, fmt.Errorf("period %d is not there", n)
+		}
+		d.periods = append(d.periods, p)
 	}
 	for _, s := range g.Nodes {
-		if n := read[contracts.Node](v, contracts.KeyNode(s.Node)); n != nil && n.Retired == 0 {
-			d.node, d.url = s.Node, n.URL
-			if k := read[contracts.Key](v, contracts.KeyKey(n.ReceiptKey)); k != nil {
-				d.receipt.provider = k.Key
-			}
-			break
+		if i := slices.IndexFunc(nodes[a.Provider], func(p party) bool { return p.node == s.Node }); i >= 0 {
+			d.shares = append(d.shares, nodes[a.Provider][i])
 		}
 	}
-	// A buyer has one active node; with several, the one registered with the smallest id consumes.
-	for _, w := range v.Scan("node/", 1_000_000) {
-		n, err := contracts.Read[contracts.Node](w.Value)
-		if err != nil || n.Member != a.Buyer || n.Retired != 0 {
-			continue
-		}
-		if k := read[contracts.Key](v, contracts.KeyKey(n.ReceiptKey)); k != nil {
-			d.receipt.consumer = k.Key
-			break
-		}
+	if ns := nodes[a.Buyer]; len(ns) > 0 {
+		d.consumer = ns[0]
 	}
-	return d
+	return d, nil
 }
 
-func read[T any](v follow.View, key string) *T {
-	b, ok := v.Get(key)
-	if !ok {
-		return nil
-	}
-	t, err := contracts.Read[T](b)
-	if err != nil {
-		return nil
-	}
-	return t
+// print is everything that the receipts' terms of a deal depend on.
+type print struct {
+	terms, balance, settled contracts.Hash
+	periods, quota          int64
+	server, consumer        party
 }
 
-// rate is one period's terms on the way into the receipts.
-type rate struct {
-	terms contracts.Terms
-}
-
-// priced opens the terms of every period so far and of the open one.
-func (n *Node) priced(ctx context.Context, d *deal) ([]rate, error) {
-	var out []rate
-	for _, p := range d.periods {
-		if p == nil {
-			return nil, fmt.Errorf("agreement %s: a closed period is not followed yet", d.id)
-		}
-		t, _, err := openAs[contracts.Terms](ctx, n.openings, contracts.TagTerms, p.Terms)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, rate{*t})
-	}
-	t, _, err := openAs[contracts.Terms](ctx, n.openings, contracts.TagTerms, d.agreement.Terms)
-	if err != nil {
-		return nil, err
-	}
-	return append(out, rate{*t}), nil
-}
-
-// funds is what usage may accrue to before it stops: the escrow with what was settled for usage, less the flat fee that
-// the month still owes; or the credit line with what was settled.
-func (n *Node) funds(ctx context.Context, d *deal, t *contracts.Terms) (contracts.Fen, error) {
-	var settled contracts.Fen
-	if d.settled != nil {
-		v, _, err := openAs[contracts.Totals](ctx, n.openings, contracts.TagUsage, d.settled.Totals)
-		if err != nil {
-			return 0, err
-		}
-		settled = contracts.Fen(v.Micro / 10_000)
-	}
-	if t.Billing == contracts.Postpaid {
-		return t.CreditLine + settled, nil
-	}
-	if d.escrow == nil {
-		return 0, nil
-	}
-	v, _, err := openAs[contracts.EscrowValue](ctx, n.openings, contracts.TagEscrow, d.escrow.Balance)
-	if err != nil {
-		return 0, err
-	}
-	left := v.Balance
-	if d.settled == nil {
-		left = max(0, left-t.FlatFee)
-	}
-	return left + settled, nil
-}
-
-// receiptTerms are the terms of the agreement's receipts behind the close of period n, 0 for the beginning.
-func (d *deal) receiptTerms(t *contracts.Terms, quota int64, funds contracts.Fen) meter.Terms {
-	return meter.Terms{
-		Agreement: d.id, PriceMicro: t.UnitPrice, BillNotFound: t.BillOn == "query", WindowFen: t.WindowAmount, WindowCalls: t.WindowCalls,
-		EscrowFen: funds, GraceFen: t.GraceAmount, QuotaCalls: quota, TTLSec: 600, SkewSec: 30,
-		Provider: d.receipt.provider, Consumer: d.receipt.consumer,
-	}
-}
-
-// schedule makes the receipts' schedule of a deal. The place of a CLOSE leaf is named by the number of its period,
-// which is in the state; what is behind it is priced by the next period's terms.
-func (n *Node) schedule(ctx context.Context, d *deal, node contracts.ID) (meter.Schedule, meter.Terms, error) {
-	if d.receipt.provider == "" || d.receipt.consumer == "" {
-		return nil, meter.Terms{}, fmt.Errorf("agreement %s: a party has no node in service", d.id)
-	}
-	rates, err := n.priced(ctx, d)
-	if err != nil {
-		return nil, meter.Terms{}, err
-	}
-	now := rates[len(rates)-1].terms
-	funds, err := n.funds(ctx, d, &now)
-	if err != nil {
-		return nil, meter.Terms{}, err
-	}
-	quota := d.grant.Share(node)
-	current := d.receiptTerms(&now, quota, funds)
-	return func(period int64) (meter.Terms, bool) {
-		if period < 0 || period >= int64(len(rates)) {
-			return meter.Terms{}, false
-		}
-		return d.receiptTerms(&rates[period].terms, quota, funds), true
-	}, current, nil
-}
-
-// fingerprint changes when something changes that the schedule depends on.
-func (d *deal) fingerprint() string {
-	var b strings.Builder
-	fmt.Fprint(&b, d.agreement.Terms, d.agreement.Periods, d.grant.QuotaCalls, d.grant.Nodes, d.receipt, d.url, d.node)
+// seenFrom gives the deal's print at one provider node.
+func (d *deal) seenFrom(server party) print {
+	p := print{terms: d.agreement.Terms, periods: d.agreement.Periods, quota: d.quota(server.node), server: server, consumer: d.consumer}
 	if d.escrow != nil {
-		fmt.Fprint(&b, d.escrow.Balance)
+		p.balance = d.escrow.Balance
 	}
 	if d.settled != nil {
-		fmt.Fprint(&b, d.settled.Totals)
+		p.settled = d.settled.Totals
 	}
-	return b.String()
+	return p
+}
+
+// quota is how many billed calls a node may serve: its share, and no more than the policy allows, which the gate also
+// counts but can't reserve.
+func (d *deal) quota(node contracts.ID) int64 {
+	q := d.grant.Share(node)
+	if m := d.grant.Policy.MaxCalls; m != 0 {
+		q = min(q, m)
+	}
+	return q
 }

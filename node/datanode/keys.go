@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/signing"
 )
 
@@ -22,7 +23,7 @@ type Keys struct {
 	Request [32]byte           // marks this node's request ids; whoever has it can invent use
 }
 
-// readKeys reads all keys; make makes those that are missing.
+// readKeys reads all keys; makeMissing makes those that are missing.
 func readKeys(dir string, makeMissing bool) (*Keys, error) {
 	dir = filepath.Join(dir, "keys")
 	k := new(Keys)
@@ -39,28 +40,18 @@ func readKeys(dir string, makeMissing bool) (*Keys, error) {
 	return k, errors.Join(errs...)
 }
 
+func ed25519Key(k ed25519.PrivateKey) contracts.PublicKey {
+	return contracts.Ed25519Key(k.Public().(ed25519.PublicKey))
+}
+
+func ed25519ID(k ed25519.PrivateKey) contracts.ID { return ed25519Key(k).ID() }
+
 // readSeed reads a 32-byte seed, or makes it.
 func readSeed(name string, makeMissing bool) (s [32]byte, err error) {
-	st, err := os.Stat(name)
+	b, err := readSecret(name)
 	if errors.Is(err, os.ErrNotExist) && makeMissing {
-		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-			return s, fmt.Errorf("couldn't make keys: %w", err)
-		}
-		rand.Read(s[:])
-		f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			return s, fmt.Errorf("couldn't make key: %w", err)
-		}
-		_, err = f.WriteString(hex.EncodeToString(s[:]) + "\n")
-		return s, errors.Join(err, f.Sync(), f.Close())
+		return makeSeed(name)
 	}
-	if err != nil {
-		return s, fmt.Errorf("couldn't read key: %w", err)
-	}
-	if st.Mode().Perm()&0o077 != 0 {
-		return s, fmt.Errorf("couldn't read key: others may read %s, chmod 600 it", name)
-	}
-	b, err := os.ReadFile(name)
 	if err != nil {
 		return s, fmt.Errorf("couldn't read key: %w", err)
 	}
@@ -69,4 +60,38 @@ func readSeed(name string, makeMissing bool) (s [32]byte, err error) {
 		return s, fmt.Errorf("couldn't read key: %s is not 64 hex digits", name)
 	}
 	return [32]byte(x), nil
+}
+
+// makeSeed makes a seed whose file is whole or not there, and replaces none.
+func makeSeed(name string) (s [32]byte, err error) {
+	rand.Read(s[:])
+	dir := filepath.Dir(name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return s, fmt.Errorf("couldn't make key: %w", err)
+	}
+	f, err := os.CreateTemp(dir, "tmp-*") // 0600
+	if err != nil {
+		return s, fmt.Errorf("couldn't make key: %w", err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(hex.EncodeToString(s[:]) + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Link(f.Name(), name)
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		return s, fmt.Errorf("couldn't make key: %w", err)
+	}
+	return s, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }

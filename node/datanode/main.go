@@ -23,16 +23,18 @@ const usage = `datanode: 会员数据节点 · a member's data node
 
   datanode keygen  --dir DIR                     make the node's keys, print the public ones
   datanode run     --config FILE                 serve and follow until Ctrl-C
-  datanode import  --config FILE --dataset NAME --schema FILE --csv FILE [--as-of yyyy-mm-dd]
+  datanode import  --config FILE --dataset NAME --schema FILE (--csv FILE | --parquet FILE) [--as-of yyyy-mm-dd]
                                                  import a dataset; nothing is kept unless all of it is good
   datanode schema  --schema FILE                 print a field dictionary's digest
   datanode call    --config FILE --agreement ID --subject CODE --fields a,b --purpose pre_loan
-                   [--consent ID --consent-key HEX] [--as-of yyyy-mm-dd] [--nonce HEX]
+                   [--consent ID --consent-key-file FILE | --consent-key HEX] [--as-of yyyy-mm-dd] [--nonce HEX]
                                                  use data through the running node
+  datanode report  --config FILE --dataset NAME --version ID
+                                                 report a dataset to the ledger, through the running node
   datanode status  --config FILE                 where the running node stands
   datanode sign    --key FILE                    show and sign prepared bytes from standard input
 
-A node runs one process (datanode run); import needs it stopped, call and status need it running.
+A node runs one process (datanode run); import needs it stopped, call, report and status need it running.
 Exit code: 0 done, 1 failed, 2 wrong usage, 3 refused.
 `
 
@@ -46,7 +48,7 @@ type command struct {
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "status": statusNode, "sign": sign}
+	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "status": statusNode, "report": reportDataset, "sign": sign}
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
 		fmt.Fprint(out, usage)
 		return 0

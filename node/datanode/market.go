@@ -12,11 +12,9 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/bund-exchange/bund/contracts"
-	"github.com/bund-exchange/bund/contracts/signing"
 )
 
 // market is the node's client of the market: it signs in as a machine, submits commands, and fetches openings. What it
@@ -25,39 +23,64 @@ type market struct {
 	base   string
 	id     string
 	secret string
-	http   *http.Client
+	now    func() time.Time
+	to     *http.Transport
 
-	mu      sync.Mutex
-	token   string
+	turn    chan struct{} // one sign-in at a time
+	token   string        // owned by whoever has the turn
 	expires time.Time
 }
 
-func newMarket(base, credentials string) (*market, error) {
-	st, err := os.Stat(credentials)
-	if err != nil {
-		return nil, fmt.Errorf("couldn't read credentials: %w", err)
-	}
-	if st.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("couldn't read credentials: others may read %s, chmod 600 it", credentials)
-	}
-	b, err := os.ReadFile(credentials)
+// marketTimeout bounds one request to the market.
+const marketTimeout = 20 * time.Second
+
+func newMarket(base, credentials string, now func() time.Time) (*market, error) {
+	b, err := readSecret(credentials)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't read credentials: %w", err)
 	}
 	id, secret, ok := strings.Cut(strings.TrimSpace(string(b)), ":")
-	if !ok {
-		return nil, errors.New("couldn't read credentials: want client-id:secret")
+	if !ok || id == "" || secret == "" {
+		return nil, fmt.Errorf("couldn't read credentials: want client-id:secret in %s", credentials)
 	}
-	return &market{base: strings.TrimSuffix(base, "/"), id: id, secret: secret, http: &http.Client{Timeout: 60 * time.Second}}, nil
+	m := &market{base: strings.TrimSuffix(base, "/"), id: id, secret: secret, now: now, turn: make(chan struct{}, 1),
+		to: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second}}
+	return m, nil
 }
 
-// bearer gives a token that is good for a while yet.
-func (m *market) bearer(ctx context.Context) (string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if time.Now().Before(m.expires) {
+// readSecret reads a file that only its owner may read.
+func readSecret(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("others may read %s, chmod 600 it", name)
+	}
+	return io.ReadAll(io.LimitReader(f, 64<<10))
+}
+
+func (m *market) close() { m.to.CloseIdleConnections() }
+
+// bearer gives a token that is good for a while yet. A token that the market no longer takes is given as refused.
+func (m *market) bearer(ctx context.Context, refused string) (string, error) {
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if m.token != "" && m.token != refused && m.now().Before(m.expires) {
 		return m.token, nil
 	}
+	m.token = ""
+	ctx, cancel := context.WithTimeout(ctx, marketTimeout)
+	defer cancel()
 	body := strings.NewReader(url.Values{"grant_type": {"client_credentials"}}.Encode())
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, m.base+"/oauth/token", body)
 	if err != nil {
@@ -72,52 +95,91 @@ func (m *market) bearer(ctx context.Context) (string, error) {
 	if err := m.send(r, &t); err != nil {
 		return "", fmt.Errorf("couldn't sign in to the market: %w", err)
 	}
-	m.token, m.expires = t.AccessToken, time.Now().Add(time.Duration(t.ExpiresIn)*time.Second*3/4)
+	m.token, m.expires = t.AccessToken, m.now().Add(time.Duration(t.ExpiresIn)*time.Second*3/4)
 	return m.token, nil
 }
 
-// RoundTrip adds the bearer token, so that a follower's client is this member's.
+// RoundTrip adds the bearer token, so that a follower's client is this member's. A refused token is renewed once.
 func (m *market) RoundTrip(r *http.Request) (*http.Response, error) {
-	t, err := m.bearer(r.Context())
-	if err != nil {
-		return nil, err
+	refused := ""
+	for {
+		t, err := m.bearer(r.Context(), refused)
+		if err != nil {
+			return nil, err
+		}
+		c := r.Clone(r.Context())
+		c.Header.Set("Authorization", "Bearer "+t)
+		if r.GetBody != nil {
+			r.Body.Close()
+			if c.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+		resp, err := m.to.RoundTrip(c)
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || refused != "" || r.Body != nil && r.GetBody == nil || !tokenRefused(resp) {
+			return resp, err
+		}
+		resp.Body.Close()
+		refused = t
 	}
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+t)
-	return http.DefaultTransport.RoundTrip(r)
 }
 
-// problem is the market's refusal or failure.
+// tokenRefused tells a token that the market doesn't take from a command whose signatures it doesn't.
+func tokenRefused(resp *http.Response) bool {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(b))
+	var p problem
+	if err != nil || json.Unmarshal(b, &p) != nil {
+		return true
+	}
+	_, known := contracts.Lookup(contracts.Code(p.Code))
+	return !known
+}
+
+// problem is the market's, or the running node's, refusal or failure.
 type problem struct {
-	Code   string `json:"code"`
-	Title  string `json:"title"`
-	Detail string `json:"detail"`
-	Status int    `json:"status"`
+	Code    string `json:"code"`
+	Title   string `json:"title"`
+	Detail  string `json:"detail"`
+	Status  int    `json:"status"`
+	Command string `json:"command,omitempty"`
 }
 
 func (p *problem) Error() string { return fmt.Sprintf("%s: %s", p.Code, p.Detail) }
 
+const maxAnswer = 8 << 20
+
+// send sends a request as it is and decodes the answer.
 func (m *market) send(r *http.Request, answer any) error {
-	resp, err := m.http.Do(r)
+	resp, err := m.to.RoundTrip(r)
 	if err != nil {
 		return err
 	}
+	return readMarket(resp, answer)
+}
+
+func readMarket(resp *http.Response, answer any) error {
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode/100 != 2 {
-		p := &problem{Status: resp.StatusCode}
+		p := new(problem)
 		if json.Unmarshal(b, p) != nil || p.Code == "" {
 			return fmt.Errorf("the market answered %d", resp.StatusCode)
 		}
+		p.Status = resp.StatusCode
 		return p
 	}
 	return json.Unmarshal(b, answer)
 }
 
+// call sends a request as this machine.
 func (m *market) call(ctx context.Context, method, path string, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, marketTimeout)
+	defer cancel()
 	var send io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -130,65 +192,14 @@ func (m *market) call(ctx context.Context, method, path string, body, answer any
 	if err != nil {
 		return err
 	}
-	t, err := m.bearer(ctx)
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Authorization", "Bearer "+t)
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	return m.send(r, answer)
-}
-
-// accepted is the market's answer to a command.
-type accepted struct {
-	Position int64            `json:"position"`
-	Time     contracts.Millis `json:"time"`
-	Repeated bool             `json:"repeated"`
-}
-
-// submit sends a submission. An unknown outcome is resolved here: the same bytes go again until their notAfter, which
-// is always safe. What remains is an answer or a failure after which nothing was accepted.
-func (m *market) submit(ctx context.Context, sub contracts.Submission) (*accepted, error) {
-	type sig struct {
-		Key string `json:"key"`
-		Sig string `json:"sig"`
+	resp, err := m.RoundTrip(r)
+	if err != nil {
+		return err
 	}
-	type opening struct {
-		Salt  string `json:"salt"`
-		Value string `json:"value"`
-	}
-	var body struct {
-		Raw        string    `json:"raw"`
-		Signatures []sig     `json:"signatures"`
-		Openings   []opening `json:"openings,omitempty"`
-	}
-	body.Raw = string(sub.Raw)
-	for _, s := range sub.Signatures {
-		body.Signatures = append(body.Signatures, sig{string(s.Key), hex.EncodeToString(s.Sig)})
-	}
-	for _, o := range sub.Openings {
-		body.Openings = append(body.Openings, opening{hex.EncodeToString(o.Salt[:]), string(o.Value)})
-	}
-	pause := 200 * time.Millisecond
-	for {
-		a := new(accepted)
-		err := m.call(ctx, http.MethodPost, "/commands", body, a)
-		var p *problem
-		if err == nil {
-			return a, nil
-		}
-		if errors.As(err, &p) && p.Status < 500 && p.Status != http.StatusTooManyRequests {
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w (last: %w)", ctx.Err(), err)
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, 5*time.Second)
-	}
+	return readMarket(resp, answer)
 }
 
 // opening fetches a kept opening and checks it.
@@ -210,29 +221,4 @@ func (m *market) opening(ctx context.Context, tag string, c contracts.Hash) (con
 		return contracts.Opening{}, errors.New("couldn't fetch opening: what the market sent does not fit the commitment")
 	}
 	return o, nil
-}
-
-// info is what a signer must know before it signs.
-func (m *market) info(ctx context.Context) (ledger string, now contracts.Millis, err error) {
-	var a struct {
-		Ledger string           `json:"ledger"`
-		Now    contracts.Millis `json:"now"`
-	}
-	err = m.call(ctx, http.MethodGet, "/ledger", nil, &a)
-	return a.Ledger, a.Now, err
-}
-
-// command signs a command of the node's machine at the ledger's time and submits it. Commands are valid for ten
-// minutes; a scripted ledger's time is its own.
-func (n *Node) command(ctx context.Context, kind string, body any, openings ...contracts.Opening) (contracts.ID, *accepted, error) {
-	_, now, err := n.market.info(ctx)
-	if err != nil {
-		return "", nil, fmt.Errorf("couldn't ask the ledger's time: %w", err)
-	}
-	sub, id := signing.Sign(contracts.Unsigned{Ledger: n.trust.Ledger, Member: n.cfg.Member, Kind: kind, Body: body, NotBefore: now, Random: random10()}, openings, n.keys.Machine)
-	a, err := n.market.submit(ctx, sub)
-	if err != nil {
-		return id, nil, fmt.Errorf("%s: %w", kind, err)
-	}
-	return id, a, nil
 }

@@ -1,11 +1,8 @@
 package gate
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -15,147 +12,193 @@ import (
 	"github.com/bund-exchange/bund/contracts"
 )
 
-// Counter keeps how often each consent was used. A use is counted before the call is executed and is on disk before
-// its answer leaves; a crash in between leaves it counted or not, never uncounted and answered.
+// Counter keeps how often each consent was used. A use is held before the call is executed, and its count is on disk
+// before the answer leaves: after a crash a use may be counted that was never answered, never the other way round.
 //
-// The file is a list of records {consent (16), crc (4)}, one a use. A torn tail is cut: nobody was answered for it.
+// Concurrent uses share one write and one sync. The first failed one stops the counter for good: what it left in the
+// file is cut or found at the next open.
 type Counter struct {
+	lock *os.File
+
 	mu    sync.Mutex
-	f     *os.File
-	used  map[[16]byte]int64
-	group *group
+	idle  sync.Cond // no write is under way
+	file  appendFile
+	used  map[[16]byte]int64 // counted
+	held  map[[16]byte]int64 // being executed
+	next  uint64             // number of the next frame
+	group *group             // that the next write takes
+	busy  bool               // a write is under way
 	err   error
 }
 
-// group is the uses that one write makes durable.
-type group struct {
-	buf  []byte
-	done chan struct{}
-	err  error
+// appendFile is the file behind a counter; tests let it fail.
+type appendFile interface {
+	Write(b []byte) (int, error)
+	Sync() error
+	Close() error
 }
 
-const useSize = 20
+type dataFile struct{ *os.File }
+
+func (f dataFile) Sync() error { return unix.Fdatasync(int(f.Fd())) }
+
+// group is the counts that one write makes durable.
+type group struct {
+	counts map[[16]byte]int64
+	done   chan struct{}
+	err    error
+}
 
 var (
 	errUsedUp = errors.New("the consent is used up")
-	crcTable  = crc32.MakeTable(crc32.Castagnoli)
+	errClosed = errors.New("consent counts are closed")
 )
 
-// OpenCounter reads the counts in dir, or begins.
+// usesName is the counter's file.
+const usesName = "consents.uses"
+
+// OpenCounter reads the counts in dir, or begins. It cuts a torn tail, for which nobody was answered, and refuses a
+// damaged file, naming the place.
 func OpenCounter(dir string) (*Counter, error) {
-	name := filepath.Join(dir, "consents.uses")
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(dir, "consents.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't open consent counts: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("couldn't lock consent counts, another node runs here: %w", err)
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("couldn't lock consent counts in %s, another process has them open: %w", dir, err)
 	}
-	b, err := io.ReadAll(f)
+	f, u, err := openUses(filepath.Join(dir, usesName))
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("couldn't read consent counts: %w", err)
-	}
-	c := &Counter{f: f, used: map[[16]byte]int64{}}
-	good := 0
-	for ; good+useSize <= len(b); good += useSize {
-		r := b[good : good+useSize]
-		if binary.BigEndian.Uint32(r[16:]) != crc32.Checksum(r[:16], crcTable) {
-			break
-		}
-		c.used[[16]byte(r[:16])]++
-	}
-	if len(b)-good >= 2*useSize {
-		for at := good + useSize; at+useSize <= len(b); at += useSize {
-			r := b[at : at+useSize]
-			if binary.BigEndian.Uint32(r[16:]) == crc32.Checksum(r[:16], crcTable) {
-				f.Close()
-				return nil, fmt.Errorf("consent counts are damaged: %s at offset %d", name, good)
-			}
-		}
-	}
-	if err := errors.Join(f.Truncate(int64(good)), f.Sync()); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("couldn't cut consent counts: %w", err)
-	}
-	if _, err := f.Seek(int64(good), io.SeekStart); err != nil {
-		f.Close()
+		lock.Close()
 		return nil, err
 	}
+	c := &Counter{lock: lock, file: dataFile{f}, used: u.used, held: map[[16]byte]int64{}, next: u.next}
+	c.idle.L = &c.mu
 	return c, nil
 }
 
-// Used gives a consent's count.
+// Used gives how often a consent was used.
 func (c *Counter) Used(consent contracts.ID) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.used[consent.Bytes()]
 }
 
-// Use counts one use, unless the consent is used up. The returned func waits until it is durable.
-func (c *Counter) Use(consent contracts.ID, limit int64) (func() error, error) {
+// Use is one use of a consent that is being executed. Exactly one of Keep and Release ends it.
+type Use struct {
+	c  *Counter
+	id [16]byte
+}
+
+// Hold takes one use of a consent, unless used and held ones come to limit.
+func (c *Counter) Hold(consent contracts.ID, limit int64) (*Use, error) {
 	id := consent.Bytes()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
 		return nil, c.err
 	}
-	if c.used[id] >= limit {
+	if c.used[id]+c.held[id] >= limit {
 		return nil, errUsedUp
 	}
-	c.used[id]++
-	if c.group == nil {
-		c.group = &group{done: make(chan struct{})}
-		go c.write(c.group)
-	}
-	g := c.group
-	g.buf = append(g.buf, id[:]...)
-	g.buf = binary.BigEndian.AppendUint32(g.buf, crc32.Checksum(id[:], crcTable))
-	return func() error { <-g.done; return g.err }, nil
+	c.held[id]++
+	return &Use{c, id}, nil
 }
 
-// write makes groups durable, one after another, until none is waiting. The first failure stops the counter for good.
-func (c *Counter) write(g *group) {
+// Release gives the use back: the call brought no answer.
+func (u *Use) Release() {
+	if u == nil {
+		return
+	}
+	u.c.mu.Lock()
+	defer u.c.mu.Unlock()
+	u.c.drop(u.id)
+}
+
+func (c *Counter) drop(id [16]byte) {
+	if c.held[id]--; c.held[id] == 0 {
+		delete(c.held, id)
+	}
+}
+
+// Keep counts the use and waits until the count is on disk. After an error nothing may be answered.
+func (u *Use) Keep() error {
+	if u == nil {
+		return nil
+	}
+	c := u.c
+	c.mu.Lock()
+	c.drop(u.id)
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return c.err
+	}
+	c.used[u.id]++
+	if c.group == nil {
+		c.group = &group{counts: map[[16]byte]int64{}, done: make(chan struct{})}
+	}
+	g := c.group
+	g.counts[u.id] = c.used[u.id]
+	if !c.busy {
+		c.busy = true
+		go c.write()
+	}
+	c.mu.Unlock()
+	<-g.done
+	return g.err
+}
+
+// write makes groups durable, one after another, until none is waiting.
+func (c *Counter) write() {
 	for {
 		c.mu.Lock()
-		if len(g.buf) == 0 { // begun by the last round and not used
-			c.group = nil
+		g := c.group
+		if g == nil {
+			c.busy = false
+			c.idle.Broadcast()
 			c.mu.Unlock()
-			close(g.done)
 			return
 		}
-		next := &group{done: make(chan struct{})}
-		c.group = next
+		c.group = nil
+		b := encodeFrame(c.next, g.counts)
 		err := c.err
 		c.mu.Unlock()
 		if err == nil {
-			if _, err = c.f.Write(g.buf); err == nil {
-				err = unix.Fdatasync(int(c.f.Fd()))
-			}
-			if err != nil {
-				err = fmt.Errorf("couldn't write consent counts: %w", err)
-				c.mu.Lock()
-				c.err = err
-				c.mu.Unlock()
+			if _, err = c.file.Write(b); err == nil {
+				err = c.file.Sync()
 			}
 		}
-		g.err = err
+		c.mu.Lock()
+		if err == nil {
+			c.next++
+		} else {
+			if c.err == nil {
+				c.err = fmt.Errorf("couldn't write consent counts: %w", err)
+			}
+			g.err = c.err
+		}
+		c.mu.Unlock()
 		close(g.done)
-		g = next
 	}
 }
 
-// Close waits for what is being written.
+// Err says why the counter stopped, or nil.
+func (c *Counter) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close ends the counter after the write under way; uses that wait behind it fail.
 func (c *Counter) Close() error {
 	c.mu.Lock()
-	g := c.group
+	defer c.mu.Unlock()
 	if c.err == nil {
-		c.err = errors.New("consent counts are closed")
+		c.err = errClosed
 	}
-	c.mu.Unlock()
-	if g != nil {
-		<-g.done
+	for c.busy {
+		c.idle.Wait()
 	}
-	return c.f.Close()
+	return errors.Join(c.file.Close(), c.lock.Close())
 }

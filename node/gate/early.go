@@ -9,62 +9,69 @@ import (
 )
 
 // Early holds what the ledger has announced ahead of a checkpoint. It is not verified against the log: good enough to
-// stop a use, never to start one.
+// stop a use, never to start one. The zero value holds nothing.
 type Early struct {
-	n       atomic.Int64
-	mu      sync.RWMutex
-	entries []*ledger.Entry // ascending by position
+	n   atomic.Int64
+	mu  sync.RWMutex
+	top map[string]announced
 }
 
-// Announce adds an entry, perhaps seen before.
+type announced struct {
+	value    []byte // nil: deleted
+	position uint64
+}
+
+// Announce adds an entry's writes, perhaps seen before and in any order.
 func (e *Early) Announce(x *ledger.Entry) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if n := len(e.entries); n > 0 && x.Position <= e.entries[n-1].Position {
-		return
+	if e.top == nil {
+		e.top = map[string]announced{}
 	}
-	e.entries = append(e.entries, x)
-	e.n.Store(int64(len(e.entries)))
+	for _, w := range x.Writes {
+		if old, ok := e.top[w.Key]; !ok || old.position <= x.Position {
+			e.top[w.Key] = announced{w.Value, x.Position}
+		}
+	}
+	e.n.Store(int64(len(e.top)))
 }
 
-// Followed forgets what the verified state has caught up with.
+// Followed forgets what the verified state of size entries has caught up with.
 func (e *Early) Followed(size uint64) {
 	if e.empty() {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	i := 0
-	for i < len(e.entries) && e.entries[i].Position < size {
-		i++
+	for key, a := range e.top {
+		if a.position < size {
+			delete(e.top, key)
+		}
 	}
-	e.entries = append([]*ledger.Entry(nil), e.entries[i:]...)
-	e.n.Store(int64(len(e.entries)))
+	e.n.Store(int64(len(e.top)))
 }
 
 func (e *Early) empty() bool { return e == nil || e.n.Load() == 0 }
 
-// over gives st with the announced writes on top.
-func (e *Early) over(st contracts.State) contracts.State {
+// Both asks a question of st and, where something was announced, once more of st with that on top. It ends at the
+// first error.
+func (e *Early) Both(st contracts.State, ask func(contracts.State) error) error {
+	if err := ask(st); err != nil || e.empty() {
+		return err
+	}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	top := map[string][]byte{}
-	for _, x := range e.entries {
-		for _, w := range x.Writes {
-			top[w.Key] = w.Value
-		}
-	}
-	return overlaid{st, top}
+	return ask(overlaid{st, e.top})
 }
 
 type overlaid struct {
 	contracts.State
-	top map[string][]byte
+	top map[string]announced
 }
 
 func (o overlaid) Get(key string) ([]byte, error) {
-	if v, ok := o.top[key]; ok {
-		return v, nil
+	if a, ok := o.top[key]; ok {
+		return a.value, nil
 	}
 	return o.State.Get(key)
 }

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// ask asks the running node, over its local API, and prints the answer.
+func (c *command) ask(file, method, path string, body any) error {
+	cfg, err := ReadConfig(file)
+	if err != nil {
+		return err
+	}
+	token, err := readSeed(filepath.Join(cfg.Dir, "local.token"), false)
+	if errors.Is(err, os.ErrNotExist) {
+		return errors.New("couldn't ask the node: it has not run yet")
+	}
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(c.ctx, method, "http://"+cfg.Local+path, bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+hex.EncodeToString(token[:]))
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return fmt.Errorf("couldn't ask the node, is it running? %w", err)
+	}
+	defer resp.Body.Close()
+	b, err = io.ReadAll(resp.Body)
+	if err != nil {
+		return fmt.Errorf("couldn't read the node's answer: %w", err)
+	}
+	if resp.StatusCode/100 != 2 {
+		p := new(problem)
+		if json.Unmarshal(b, p) != nil || p.Code == "" {
+			return fmt.Errorf("the node answered %d", resp.StatusCode)
+		}
+		if resp.StatusCode < 500 {
+			return p
+		}
+		return fmt.Errorf("%w\n%s", p, bytes.TrimSpace(b))
+	}
+	var v any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		return fmt.Errorf("couldn't read the node's answer: %w", err)
+	}
+	return printJSON(c.out, v)
+}
+
+func callNode(c *command) error {
+	var file, agreement, subject, fields, purpose, consent, key, keyFile, asOf, nonce string
+	if err := c.flags(func(fs *flag.FlagSet) {
+		fs.StringVar(&file, "config", "", "")
+		fs.StringVar(&agreement, "agreement", "", "")
+		fs.StringVar(&subject, "subject", "", "")
+		fs.StringVar(&fields, "fields", "", "")
+		fs.StringVar(&purpose, "purpose", "", "")
+		fs.StringVar(&consent, "consent", "", "")
+		fs.StringVar(&key, "consent-key", "", "")
+		fs.StringVar(&keyFile, "consent-key-file", "", "")
+		fs.StringVar(&asOf, "as-of", "", "")
+		fs.StringVar(&nonce, "nonce", "", "")
+	}, "config", "agreement", "subject", "fields", "purpose"); err != nil {
+		return err
+	}
+	at, err := day(asOf)
+	if err != nil {
+		return err
+	}
+	if keyFile != "" {
+		k, err := readSeed(keyFile, false)
+		if err != nil {
+			return err
+		}
+		key = hex.EncodeToString(k[:])
+	}
+	q := map[string]any{"agreement": agreement, "subject": subject, "fields": strings.Split(fields, ","), "purpose": purpose, "consent": consent, "consentKey": key,
+		"asOf": int64(at), "nonce": nonce}
+	return c.ask(file, http.MethodPost, "/v1/calls", q)
+}
+
+func statusNode(c *command) error {
+	var file string
+	if err := c.flags(func(fs *flag.FlagSet) { fs.StringVar(&file, "config", "", "") }, "config"); err != nil {
+		return err
+	}
+	if err := c.ask(file, http.MethodGet, "/v1/status", nil); err != nil {
+		return err
+	}
+	return c.ask(file, http.MethodGet, "/v1/agreements", nil)
+}
+
+// reportDataset lets the running node report a dataset for a product version.
+func reportDataset(c *command) error {
+	var file, name, version string
+	if err := c.flags(func(fs *flag.FlagSet) {
+		fs.StringVar(&file, "config", "", "")
+		fs.StringVar(&name, "dataset", "", "")
+		fs.StringVar(&version, "version", "", "")
+	}, "config", "dataset", "version"); err != nil {
+		return err
+	}
+	return c.ask(file, http.MethodPost, "/v1/datasets/"+name+"/report", map[string]string{"version": version})
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/canon"
+	"github.com/bund-exchange/bund/contracts/policy"
+	"github.com/bund-exchange/bund/node/gate"
+	"github.com/bund-exchange/bund/node/meter"
+	"github.com/bund-exchange/bund/node/peer"
+	"github.com/bund-exchange/bund/node/vault"
+)
+
+// Refusals of a provider's node, beside the gate's and the receipts'.
+const (
+	noDataset   contracts.Code = "dataset.unavailable"   // this node has no dataset for the product
+	noOperation contracts.Code = "operation.unavailable" // this node doesn't offer the operation, though the policy permits it
+)
+
+// slot carries one request through the receipts' writer: who asks on the way in, the gate's pass from admission to
+// execution. A request is served by one goroutine at a time.
+type slot struct {
+	from peer.Identity
+	pass *gate.Pass
+	err  error // the gate failed: nothing was decided
+}
+
+type slotKey struct{}
+
+func slotOf(ctx context.Context) *slot { return ctx.Value(slotKey{}).(*slot) }
+
+// outcomes translates the vault's words, which are the receipts'.
+var outcomes = map[vault.Outcome]meter.Outcome{vault.Found: meter.Found, vault.NotFound: meter.NotFound, vault.SourceTimeout: meter.SourceTimeout,
+	vault.SourceError: meter.SourceError, vault.BadRequest: meter.BadRequest}
+
+// Body is the answer to a call, in canonical JSON. Numbers are the dataset's own text.
+type Body struct {
+	Outcome string            `json:"outcome"`
+	Values  map[string]string `json:"values"`
+	Detail  string            `json:"detail,omitempty"`
+}
+
+// lookupTimeout bounds one lookup.
+const lookupTimeout = 10 * time.Second
+
+// execute answers one admitted call. What says something about the subject, that there is nothing too, uses up the
+// consent once; a failed lookup doesn't.
+func (n *Node) execute(ctx context.Context, _ *meter.Call) (meter.Result, error) {
+	x := slotOf(ctx)
+	if x.err != nil {
+		return meter.Result{}, fmt.Errorf("couldn't decide: %w", x.err)
+	}
+	req := x.pass.Request
+	if req.Operation != policy.Query {
+		return meter.Result{}, &meter.Refusal{Code: noOperation, Detail: "this node answers queries"}
+	}
+	ds, ok := n.dataset(x.pass.Product)
+	if !ok {
+		return meter.Result{}, &meter.Refusal{Code: noDataset, Detail: "this node has no dataset for the product"}
+	}
+	use, err := x.pass.Hold()
+	var r *contracts.Refusal
+	if errors.As(err, &r) {
+		return meter.Result{}, &meter.Refusal{Code: r.Code, Detail: r.Detail}
+	}
+	if err != nil {
+		return meter.Result{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	a := ds.Lookup(ctx, vault.Query{Key: string(req.Subject), Fields: req.Fields, AsOf: req.AsOf, KnownAt: req.KnownAt})
+	if a.Err != nil {
+		n.log.ErrorContext(ctx, "a lookup failed", "dataset", ds.Name, "err", a.Err)
+	}
+	body := Body{Outcome: string(a.Outcome), Detail: a.Detail}
+	switch a.Outcome {
+	case vault.Found:
+		body.Values = a.Map()
+		err = use.Keep()
+	case vault.NotFound:
+		err = use.Keep()
+	default:
+		use.Release()
+	}
+	if err != nil {
+		return meter.Result{}, err
+	}
+	return meter.Result{Body: canon.Marshal(body), Outcome: outcomes[a.Outcome], AsOf: a.AsOf, KnownAt: a.KnownAt, Snapshot: a.Snapshot.Bytes()}, nil
+}
+
+func (n *Node) dataset(product contracts.ID) (*vault.Dataset, bool) {
+	for _, d := range n.cfg.Datasets {
+		if d.Product == product {
+			return n.vault.Dataset(d.Dataset)
+		}
+	}
+	return nil, false
+}
