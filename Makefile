@@ -8,15 +8,24 @@ help: ## what can be made
 
 build: ## binaries into bin/
 	@mkdir -p bin
-	$(GO) build -o bin/ ./server/marketd ./node/datanode ./ledger/bundaudit ./deploy/dev ./deploy/sample
+	$(GO) build -o bin/ ./server/marketd ./node/datanode ./ledger/bundaudit ./deploy/dev ./deploy/smoke ./deploy/headline
 
-run: build ## the market, two data nodes and a witness, with the sample market, on this machine
+postgres: ## PostgreSQL's programs, if the machine has none
+	@deploy/dev/postgres.sh
+
+run: build postgres ## the market, two data nodes and a witness, with the sample market, on this machine
 	@bin/dev
 
 test: ## everything that CI runs
 	deploy/dev/test.sh
 
+smoke: build postgres ## walks a whole trade on free ports in a temporary folder, then audits it
+	bin/smoke
+
+headline: build postgres ## the honest headline: what joined data is worth, by metered and settled calls
+	bin/headline
+
 generate: ## generated files anew
 	$(GO) generate ./...
 
-.PHONY: help build run test generate
+.PHONY: help build postgres run test smoke headline generate

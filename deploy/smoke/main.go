@@ -20,9 +20,10 @@ func main() {
 	bin := flag.String("bin", "bin", "folder of marketd, datanode, bundaudit")
 	keep := flag.Bool("keep", false, "keep the folder")
 	calls := flag.Int("calls", 400, "billed calls, at least 400 for the whole table")
+	failFast := flag.Bool("fail-fast", false, "stop at the first step that does something else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *bin, *keep, *calls)
+	err := run(ctx, *bin, *keep, *calls, *failFast)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "smoke:", err)
@@ -30,7 +31,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, bin string, keep bool, calls int) (err error) {
+func run(ctx context.Context, bin string, keep bool, calls int, failFast bool) (err error) {
 	bin, err = filepath.Abs(bin)
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func run(ctx context.Context, bin string, keep bool, calls int) (err error) {
 		fmt.Printf("%s %-64s %-24s %5.1f s\n", mark, s.name, want, time.Since(at).Seconds())
 		if !ok {
 			fmt.Printf("     got %q: %s\n", got.code, got.detail)
-			if s.want == "" {
+			if s.want == "" || failFast {
 				return fmt.Errorf("step %q failed, the walk can't go on", s.name)
 			}
 		}
