@@ -172,7 +172,7 @@ func FuzzImportCSV(f *testing.F) {
 		{Name: "k", Title: "键", TitleEn: "key", Type: Text}, {Name: "d", Title: "日", TitleEn: "day", Type: Date},
 		{Name: "v", Title: "值", TitleEn: "value", Type: Decimal, Scale: 3, Nullable: true, Empty: "无", EmptyEn: "none"}}}
 	dir := f.TempDir()
-	v, err := Open(Config{Dir: dir, Now: func() time.Time { return noon }, SortBytes: 200})
+	v, err := openOn(hastyDisk{}, Config{Dir: dir, Now: func() time.Time { return noon }, SortBytes: 200})
 	if err != nil {
 		f.Fatal(err)
 	}

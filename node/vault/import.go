@@ -85,11 +85,19 @@ func (v *Vault) importInto(ctx context.Context, name string, schema *Schema, sou
 		asOf = in.newest
 	}
 	m := &manifest{Digest: digest, Source: source.kind(), AsOf: asOf, Imported: now}
-	s, err := v.adopt(scratch, dir, path, m)
-	if err != nil {
+	d := &Dataset{Name: name, Source: m.Source, AsOf: m.AsOf, Imported: m.Imported}
+	if d.Snapshot, err = v.adopt(scratch, dir, path, m); err != nil {
 		return nil, err
 	}
-	return &Dataset{Name: name, Source: m.Source, AsOf: m.AsOf, Imported: m.Imported, Snapshot: s}, nil
+	if err := v.copyTable(ctx, d); err != nil {
+		d.Close()
+		return nil, err
+	}
+	if err := v.point(scratch, dir, m); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
 }
 
 // intake brings values into their canonical form, checks and counts them, and hands the rows to the sorter.

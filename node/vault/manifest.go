@@ -38,7 +38,7 @@ func readManifest(dir string) (*manifest, error) {
 	return &m, nil
 }
 
-// adopt gives a synced snapshot file its name and makes it the current one. Every step leaves a folder that opens.
+// adopt gives a synced snapshot file its name and opens it. It isn't the current one yet.
 func (v *Vault) adopt(scratch *scratch, dir, path string, m *manifest) (*Snapshot, error) {
 	if err := scratch.keep(path); err != nil {
 		return nil, fmt.Errorf("couldn't close snapshot: %w", err)
@@ -53,18 +53,10 @@ func (v *Vault) adopt(scratch *scratch, dir, path string, m *manifest) (*Snapsho
 	if err := v.disk.syncDir(dir); err != nil {
 		return nil, fmt.Errorf("couldn't sync dataset folder: %w", err)
 	}
-	s, err := openSnapshot(final)
-	if err != nil {
-		return nil, err
-	}
-	if err := v.point(scratch, dir, m); err != nil {
-		s.Close()
-		return nil, err
-	}
-	return s, nil
+	return openSnapshot(final)
 }
 
-// point replaces the file "current".
+// point replaces the file "current". Every step before and after it leaves a folder that opens.
 func (v *Vault) point(scratch *scratch, dir string, m *manifest) error {
 	f, path, err := scratch.create()
 	if err != nil {

@@ -217,7 +217,7 @@ func FuzzImportParquet(f *testing.F) {
 	f.Add(writeParquet(f, []record{{"a", 1.5}, {"b", 0}}), 40, byte(7))
 	f.Add(writeParquet(f, []record{{"a", 1.5}, {"啊", -2}}, parquet.Compression(&parquet.Snappy)), 0, byte('P'))
 	f.Add([]byte("PAR1PAR1"), 0, byte(0))
-	v, err := Open(Config{Dir: f.TempDir(), Now: func() time.Time { return noon }})
+	v, err := openOn(hastyDisk{}, Config{Dir: f.TempDir(), Now: func() time.Time { return noon }})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -28,6 +28,7 @@
 package vault
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -36,6 +37,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jmoiron/sqlx"
 	"golang.org/x/sys/unix"
 
 	"github.com/bund-exchange/bund/contracts"
@@ -56,6 +58,9 @@ type Config struct {
 	Now func() time.Time // no fact may lie after it
 	// SortBytes bounds the memory of an import's sort; 0 is 64 MiB. More rows than fit are sorted on disk in Dir.
 	SortBytes int
+	// Tables is a PostgreSQL that the current snapshots are copied into, for lookups there instead of in the files. Nil
+	// looks up in the files. The vault leaves it open.
+	Tables *sqlx.DB
 }
 
 // Vault is one folder of datasets. Exactly one process has it open. Its methods may be called from many goroutines.
@@ -77,6 +82,22 @@ type Dataset struct {
 	AsOf     contracts.Millis // newest fact in it
 	Imported contracts.Millis
 	*Snapshot
+	table *table // instead of the snapshot's file, by Config.Tables
+}
+
+// Lookup finds the row of a key, in the snapshot's file or its copy in PostgreSQL.
+func (d *Dataset) Lookup(ctx context.Context, q Query) Answer {
+	if d.table != nil {
+		return d.table.Lookup(ctx, q)
+	}
+	return d.Snapshot.Lookup(ctx, q)
+}
+
+func (v *Vault) copyTable(ctx context.Context, d *Dataset) (err error) {
+	if v.cfg.Tables != nil {
+		d.table, err = copyTable(ctx, v.cfg.Tables, d.Snapshot)
+	}
+	return err
 }
 
 // Open opens the vault in cfg.Dir, removes what a crashed import left, and opens the current snapshot of every
@@ -137,6 +158,9 @@ func (v *Vault) load() error {
 		if s.Digest() != m.Digest {
 			return fmt.Errorf("couldn't open dataset %s: snapshot %s says it is %s", e.Name(), m.Digest, s.Digest())
 		}
+		if err := v.copyTable(context.Background(), v.open[e.Name()]); err != nil {
+			return fmt.Errorf("couldn't open dataset %s: %w", e.Name(), err)
+		}
 	}
 	return nil
 }
@@ -189,11 +213,28 @@ func (v *Vault) Forget(name string, digest contracts.Hash) error {
 	if d, ok := v.Dataset(name); ok && d.Digest() == digest {
 		return fmt.Errorf("couldn't forget snapshot %s: it is the current one of dataset %s", digest, name)
 	}
+	if v.cfg.Tables != nil && !v.inUse(digest) {
+		if err := dropTable(context.Background(), v.cfg.Tables, digest); err != nil {
+			return err
+		}
+	}
 	dir := filepath.Join(v.cfg.Dir, name)
 	if err := v.disk.remove(snapshotPath(dir, digest)); err != nil {
 		return fmt.Errorf("couldn't forget snapshot: %w", err)
 	}
 	return v.disk.syncDir(dir)
+}
+
+// inUse reports whether any dataset's current snapshot has the digest: two datasets of the same rows share a table.
+func (v *Vault) inUse(digest contracts.Hash) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for _, d := range v.open {
+		if d.Digest() == digest {
+			return true
+		}
+	}
+	return false
 }
 
 // Close closes the current snapshots and lets another process open the vault. Lookups must have ended.
