@@ -93,7 +93,7 @@ func record(n int) (*tape, error) {
 	}
 	var l *contractstest.Listing
 	for i := 0; len(pure.Applied) < n; i++ {
-		if i%20 == 0 { // each time a further product
+		if i%100 == 0 { // each time a further product
 			f := m.Facts(auth)
 			f.Title = fmt.Sprintf("纳税经营指标 %d", i)
 			if l, err = m.List(f); err != nil {
