@@ -136,12 +136,12 @@ func (t *tx) compute(a *Agreement, p *ClosedPeriod, terms *Terms, now, before *T
 		v.Flat = terms.FlatFee
 	}
 	v.Usage = toFen(micro)
-	gross := v.Flat + v.Usage
-	if gross > maxFen {
-		return nil, refuse("settlement.overflow", "the amount exceeds one hundred billion yuan").at("period")
-	}
+	gross := v.Flat + v.Usage // both at most maxFen
 	v.BuyerFee, v.ProviderFee = fee(gross, t.rules.BuyerFeeBasisPoints), fee(gross, t.rules.ProviderFeeBasisPoint)
 	v.BuyerTotal, v.ProviderNet = gross+v.BuyerFee, gross-v.ProviderFee
+	if v.BuyerTotal > maxFen {
+		return nil, refuse("settlement.overflow", "the amount exceeds one hundred billion yuan").at("period")
+	}
 
 	payer := "escrow"
 	if a.Billing == Postpaid {

@@ -9,7 +9,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "seed of TestSimulation; 0: a few fixed ones")
-	steps = flag.Int("steps", 800, "steps of TestSimulation")
+	steps = flag.Int("steps", 1000, "steps of TestSimulation")
 )
 
 // TestSimulation lets random markets run under the auditor's eyes. `-run TestSimulation -seed N -steps M` repeats one or
@@ -38,5 +38,10 @@ func TestSimulation(t *testing.T) {
 			refused += k
 		}
 		t.Logf("%d accepted of %d kinds, %d refused with %d codes", accepted, len(m.Coverage.Accepted), refused, len(m.Coverage.Refused))
+		for _, kind := range []string{"settlement.settle", "movement.payout", "agreement.amend", "product.list", "freeze.order"} {
+			if *seed == 0 && m.Coverage.Accepted[kind] == 0 {
+				t.Errorf("seed %d never came to %s: the workload has lost its way", n, kind)
+			}
+		}
 	}
 }

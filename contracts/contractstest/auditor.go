@@ -1,6 +1,7 @@
 package contractstest
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -17,6 +18,7 @@ import (
 type Auditor struct {
 	ledger  string
 	now     contracts.Millis
+	raw     map[string]string // signed bytes by command id
 	state   map[string]record // last written value by key
 	ids     map[string]string // every id that was given out, and to which noun
 	first   map[string][]contracts.ID
@@ -58,7 +60,7 @@ func (r record) list() (out []record) {
 // NewAuditor begins the books of a ledger. Amounts is for ledgers whose private amounts of six digits and more are chosen
 // to be equal to no public figure: then they are looked for, too.
 func NewAuditor(ledger string, amounts bool) *Auditor {
-	return &Auditor{ledger: ledger, amounts: amounts, state: map[string]record{}, ids: map[string]string{}, first: map[string][]contracts.ID{},
+	return &Auditor{ledger: ledger, amounts: amounts, raw: map[string]string{}, state: map[string]record{}, ids: map[string]string{}, first: map[string][]contracts.ID{},
 		secrets: map[string]string{}, open: map[string]record{}, money: newBooks()}
 }
 
@@ -115,6 +117,19 @@ func (a *Auditor) Accepted(sub contracts.Submission, at contracts.Millis, res *c
 		a.state[w.Key], _ = parse(w.Value)
 	}
 	a.now = at
+	a.raw[c.id] = string(sub.Raw)
+	return nil
+}
+
+// Repeated checks that a recorded answer was given to the recorded bytes, and changed nothing.
+func (a *Auditor) Repeated(sub contracts.Submission, before, after int) error {
+	env, err := parse(sub.Raw)
+	if err != nil || a.raw[env.get("id").str()] != string(sub.Raw) {
+		return fmt.Errorf("audit: other bytes got a recorded answer")
+	}
+	if before != after {
+		return fmt.Errorf("audit: a repeated command left a trace")
+	}
 	return nil
 }
 
@@ -149,8 +164,14 @@ var twoPeople = []string{"rulebook.adopt", "calendar.publish", "member.admit", "
 	"agreement.verify", "agreement.amend", "agreement.renew", "agreement.terminate", "acceptance.record", "grant.revoke", "movement.deposit", "movement.refund",
 	"movement.payout", "movement.collection", "certificate.issue", "freeze.order", "freeze.lift", "dispute.decide", "export.decide", "loss.accept"}
 
-// signatures looks every signer up in the key records and counts people.
+// signatures verifies them, looks every signer up in the key records and counts people.
 func (c *audited) signatures() error {
+	for _, s := range c.sub.Signatures {
+		suite, h, _ := strings.Cut(string(s.Key), ":")
+		if key, err := hex.DecodeString(h); suite == "ed25519" && (err != nil || !ed25519.Verify(key, c.sub.Raw, s.Sig)) {
+			return fmt.Errorf("a signature does not verify")
+		}
+	}
 	if c.kind == "genesis" || c.kind == "member.apply" {
 		return nil
 	}

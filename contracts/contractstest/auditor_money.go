@@ -39,12 +39,14 @@ type dealBook struct {
 	totals      [3]int64 // of the last report: calls, units, micro
 	settled     [3]int64
 	settlements []settlementBook
+	accepted    bool
 }
 
 type periodBook struct {
-	terms  string
-	flat   bool
-	totals *[3]int64
+	terms    string
+	flat     bool
+	totals   *[3]int64
+	reported int64
 }
 
 type settlementBook struct {
@@ -72,12 +74,21 @@ func (c *audited) settle() error {
 		if !ok {
 			return fmt.Errorf("an agreement on terms that nobody has opened")
 		}
+		facts := c.a.state["version/"+c.a.state["negotiation/"+c.body.get("negotiation").str()].get("version").str()].get("facts")
+		ceiling := c.a.state["authorization/"+facts.get("authorization").str()].get("ceiling")
+		if facts.get("authorization").str() != "" && terms.get("unitPrice").num() > ceiling.num() {
+			return fmt.Errorf("an agreement above the source authority's ceiling")
+		}
 		b.deals[objectID(c.id, "agreement")] = &dealBook{terms: o.terms, to: o.to, prepaid: terms.get("billing").str() == "prepaid"}
 	case "agreement.amend":
 		d.next, d.to = c.body.get("terms").str(), c.body.get("to").num()
 	case "agreement.renew":
 		d.to = c.body.get("to").num()
 	case "agreement.terminate":
+		notice := c.a.open[d.terms].get("noticeDays").num() * 86_400_000
+		if c.parties() < 2 && c.body.get("effective").num() < at+notice {
+			return fmt.Errorf("one party alone ended it without notice")
+		}
 		d.to = min(d.to, max(at, c.body.get("effective").num()))
 	case "agreement.expire":
 		if at < d.to {
@@ -96,12 +107,28 @@ func (c *audited) settle() error {
 		return c.report(d)
 	case "settlement.settle":
 		return c.settlement(d)
+	case "acceptance.record":
+		d.accepted = true
+	case "grant.hold":
+		percents := c.a.state["rulebook"].get("warnPercents").list()
+		if c.a.state["grant/"+agreement].get("warned").num() < percents[len(percents)-1].num() {
+			return fmt.Errorf("cut without the last warning")
+		}
 	case "grant.activate":
 		if d.prepaid && d.escrow < c.a.open[d.terms].get("escrow").num() {
 			return fmt.Errorf("active with %d fen in escrow", d.escrow)
 		}
 	}
 	return c.serials()
+}
+
+// parties counts the members that signed.
+func (c *audited) parties() int {
+	seen := map[string]bool{}
+	for _, s := range c.sub.Signatures {
+		seen[c.a.state["key/"+digest("bund/key/v1", []byte(s.Key))[:32]].get("member").str()] = true
+	}
+	return len(seen)
 }
 
 func (c *audited) report(d *dealBook) error {
@@ -121,12 +148,30 @@ func (c *audited) report(d *dealBook) error {
 		if n < 1 || n > int64(len(d.periods)) || d.periods[n-1].totals != nil {
 			return fmt.Errorf("a final report of period %d of %d", n, len(d.periods))
 		}
-		d.periods[n-1].totals = &t
+		d.periods[n-1].totals, d.periods[n-1].reported = &t, int64(c.at)
+	}
+	return nil
+}
+
+// held refuses money that moves while it is disputed or frozen.
+func (c *audited) held() error {
+	id := c.body.get("agreement").str()
+	a := c.a.state["agreement/"+id]
+	if x := c.a.state["dispute/"+id]; x.v != nil && x.get("decided").num() == 0 && c.kind != "movement.deposit" {
+		return fmt.Errorf("money moves in a dispute")
+	}
+	for _, target := range []string{id, a.get("provider").str(), a.get("buyer").str(), a.get("product").str()} {
+		if f := c.a.state["freeze/"+target]; f.v != nil && f.get("lifted").num() == 0 {
+			return fmt.Errorf("money moves in a freeze")
+		}
 	}
 	return nil
 }
 
 func (c *audited) move(d *dealBook) error {
+	if err := c.held(); err != nil {
+		return err
+	}
 	b := c.a.money
 	v, ok := c.a.open[c.body.get("value").str()]
 	if !ok {
@@ -193,12 +238,21 @@ func (c *audited) settlement(d *dealBook) error {
 	if n != int64(len(d.settlements))+1 || n > int64(len(d.periods)) || d.periods[n-1].totals == nil {
 		return fmt.Errorf("settled period %d out of order", n)
 	}
+	if err := c.held(); err != nil {
+		return err
+	}
 	p := d.periods[n-1]
 	terms := c.a.open[p.terms]
-	units := p.totals[1] - d.settled[1]
+	if wait := terms.get("acceptanceDays").num() * 86_400_000; !d.accepted && int64(c.at) < p.reported+wait {
+		return fmt.Errorf("settled before acceptance")
+	}
+	units, accrued := p.totals[1]-d.settled[1], p.totals[2]-d.settled[2]
 	d.settled = *p.totals
 	// round(units × price / 10000), half up
 	micro := new(big.Int).Mul(big.NewInt(units), big.NewInt(terms.get("unitPrice").num()))
+	if micro.Cmp(big.NewInt(accrued)) != 0 {
+		return fmt.Errorf("settled at another price than the agreed one")
+	}
 	usage := new(big.Int).Add(micro, big.NewInt(5_000))
 	usage.Div(usage, big.NewInt(10_000))
 	flat := int64(0)

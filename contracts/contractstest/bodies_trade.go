@@ -3,6 +3,7 @@ package contractstest
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/policy"
@@ -83,7 +84,7 @@ var tradeBodies = map[string]builder{
 			opens = changed
 		}
 		for i, o := range l.options {
-			if o.used || o.key == "text" || o.key[0] == '@' || o.key == "by" || o.key == "open" || o.key == "label" {
+			if o.used || o.key[0] == '@' || slices.Contains([]string{"text", "by", "open", "label", "sig", "edit", "pad"}, o.key) {
 				continue
 			}
 			l.options[i].used = true

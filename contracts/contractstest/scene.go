@@ -75,6 +75,7 @@ func NewScene(ledger string, exec Executor, seed uint64) *Scene {
 	}
 	s.M.Venue, s.M.Regulator, s.M.Custodian, s.M.Authority = s.actors["venue"], s.actors["regulator"], s.actors["custodian"], s.actors["authority"]
 	s.M.Provider, s.M.Buyer = s.actors["provider"], s.actors["bank"]
+	s.M.LawFirm, s.M.Assessor, s.M.Appraiser, s.M.Verifier = s.actors["lawfirm"], s.actors["assessor"], s.actors["appraiser"], s.actors["verifier"]
 	return s
 }
 
@@ -117,7 +118,7 @@ func (s *Scene) Watch(a *Auditor) (objection func() error) {
 		case st.Refusal != nil:
 			first = a.Refused(st.Refusal, st.Before, len(s.Oracle.m))
 		case st.Result.Repeated:
-			first = a.Refused(&contracts.Refusal{Code: "command.id_reused"}, st.Before, len(s.Oracle.m))
+			first = a.Repeated(st.Submission, st.Before, len(s.Oracle.m))
 		default:
 			first = a.Accepted(st.Submission, s.Oracle.time, st.Result)
 		}
@@ -526,3 +527,14 @@ func (s *Scene) wall(word string) error {
 }
 
 var errNoWall = errors.New("this executor's wall clock can't be set")
+
+// Signers gives the keys that the script's actor signs a kind with when nothing else is said, for a test that signs
+// bodies of its own.
+func (s *Scene) Signers(actor, kind string) (*Actor, []signing.Key, error) {
+	a, err := s.actor(actor)
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := s.signers(a, kind)
+	return a, keys, err
+}

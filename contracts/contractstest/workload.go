@@ -19,18 +19,21 @@ type Workload struct {
 	deals    []string
 	consents []string
 	objected map[string][]string // objections by version
-	shelved  []string // what a freeze, suspension or dispute lies on
+	shelved  []string            // what a freeze, suspension or dispute lies on
+	labels   []string
+	keys     []string // further keys of the bank's maker, some revoked
 	n        int
 }
 
 // NewWorkload begins over a scene in which nothing has happened.
 func NewWorkload(s *Scene, seed uint64) *Workload {
-	return &Workload{s: s, rng: rand.New(rand.NewPCG(seed, 7)), objected: map[string][]string{}}
+	return &Workload{s: s, rng: rand.New(rand.NewPCG(seed, 7)), objected: map[string][]string{}, products: []string{"P1", "P2"}, n: 10}
 }
 
 // Opening gives the lines that every market begins with.
 func (w *Workload) Opening() []string {
-	return []string{"market", "authorised A1 ceiling=1999999", "actor rival roles=provider", "admitted rival", "actor lender roles=buyer", "admitted lender", "newkey PHONE", "newkey STRANGER"}
+	return []string{"market", "authorised A1 ceiling=1999999", "actor rival roles=provider", "admitted rival", "actor lender roles=buyer", "admitted lender", "lender node.register",
+		"newkey PHONE", "newkey STRANGER", "listed P1 facts.unitPrice=100010", "listed P2 facts.unitPrice=100020"}
 }
 
 func (w *Workload) one(xs ...string) string { return xs[w.rng.IntN(len(xs))] }
@@ -60,15 +63,15 @@ func (w *Workload) Next() string {
 	for {
 		var line string
 		switch n := w.rng.IntN(100); {
-		case n < 22:
+		case n < 12:
 			line = w.product()
-		case n < 60:
+		case n < 72:
 			line = w.deal()
-		case n < 70:
-			line = w.consent()
 		case n < 78:
+			line = w.consent()
+		case n < 81:
 			line = w.supervise()
-		case n < 83:
+		case n < 84:
 			line = "wait " + w.one("1h", "6h", "1d", "2d")
 		case n < 87:
 			line = w.housekeeping()
@@ -130,6 +133,9 @@ func (w *Workload) product() string {
 	case contracts.Registered:
 		return "venue product.list " + p
 	case contracts.Listed:
+		if w.chance(60) {
+			return ""
+		}
 		return w.one("", "", "", "", "provider product.price "+p+fmt.Sprintf(" unitPrice=%d", 100_000+w.rng.IntN(100)*10), "venue product.suspend "+p,
 			"provider dataset.report "+p, "assessor attestation.withdraw "+p+".quality", w.one("", "", "", "", "provider product.delist "+p))
 	case contracts.ListingSuspended:
@@ -141,15 +147,19 @@ func (w *Workload) product() string {
 // deal moves a deal on, from its first offer to its last payment.
 func (w *Workload) deal() string {
 	d := pickOne(w, w.deals)
+	price := int64(1_500_000)
+	if w.chance(5) {
+		price = 4_000_000 // beyond the source authority's ceiling
+	}
 	if d == "" || w.chance(10) {
-		p := pickOne(w, w.products)
-		if v := w.version(p); v == nil || v.State != contracts.Listed && !w.chance(3) {
+		p := w.one(w.products...)
+		if v := w.version(p); v == nil || v.State != contracts.Listed && !w.chance(5) {
 			return ""
 		}
 		d = w.name("D")
 		w.deals = append(w.deals, d)
 		billing := w.one("prepaid", "postpaid")
-		options := fmt.Sprintf(" billing=%s terms.unitPrice=%d terms.flatFee=%d terms.graceAmount=%d", billing, w.amount(200_000, 1_500_000), w.amount(200_000, 400_000), w.amount(100_000, 200_000))
+		options := fmt.Sprintf(" billing=%s terms.unitPrice=%d terms.flatFee=%d terms.graceAmount=%d", billing, w.amount(200_000, price), w.amount(200_000, 400_000), w.amount(100_000, 200_000))
 		if billing == "prepaid" {
 			options += fmt.Sprintf(" terms.escrow=%d", w.amount(1_000_000, 3_000_000))
 		} else {
@@ -209,9 +219,10 @@ func (w *Workload) trade(d, buyer string) string {
 		case err != nil && a.Accepted == 0 && w.chance(70):
 			return buyer + " acceptance.record " + d
 		case err != nil:
-			return "venue settlement.settle " + d + w.one("", "", "", " escrow=no")
+			return "venue settlement.settle " + d + w.one("", "", "", " escrow=no", fmt.Sprintf(" period=%d", w.period(a.Periods)))
 		case st.Paid == 0:
-			return "custodian movement." + w.one("payout", "collection") + " " + d + fmt.Sprintf(" period=%d", w.period(a.Periods))
+			return "custodian movement." + w.one("payout", "collection") + " " + d + fmt.Sprintf(" period=%d", w.period(a.Periods)) +
+				w.one("", "", "", "", fmt.Sprintf(" amount=%d", w.amount(100_000, 400_000)), fmt.Sprintf(" ref=JP-%d", w.rng.IntN(3)))
 		case w.chance(30):
 			return "venue certificate.issue " + d + fmt.Sprintf(" period=%d", w.period(a.Periods))
 		}
@@ -221,10 +232,10 @@ func (w *Workload) trade(d, buyer string) string {
 	}
 	parties := "by=maker,checker," + buyer + ".maker," + buyer + ".checker"
 	return w.one(
-		fmt.Sprintf("provider usage.report %s calls=%d%s", d, w.rng.IntN(4000), ack), fmt.Sprintf("provider usage.report %s calls=%d%s", d, w.rng.IntN(4000), ack),
+		fmt.Sprintf("provider usage.report %s calls=%d%s%s", d, w.rng.IntN(4000), ack, w.one("", "", "", "", "", fmt.Sprintf(" totals.micro=%d", w.amount(1e15, 2e15)))), fmt.Sprintf("provider usage.report %s calls=%d%s", d, w.rng.IntN(4000), ack),
 		w.one("venue", buyer, "provider")+" period.close "+d, "venue period.close "+d,
 		"venue grant.warn "+d+" percent="+w.one("50", "80", "95"), "venue grant.warn "+d+" percent=95", "venue grant.hold "+d, "venue grant.hold "+d,
-		fmt.Sprintf("custodian movement.deposit %s amount=%d", d, w.amount(500_000, 2_000_000)),
+		fmt.Sprintf("custodian movement.deposit %s amount=%d", d, w.amount(500_000, 2_000_000))+w.one("", fmt.Sprintf(" ref=JP-%d", w.rng.IntN(3))),
 		"provider grant."+w.one("suspend", "resume", "resume")+" "+d,
 		"provider agreement.amend "+d+" "+parties+fmt.Sprintf(" terms.unitPrice=%d", w.amount(200_000, 1_500_000)),
 		"provider agreement.renew "+d+" "+parties,
@@ -284,9 +295,24 @@ func (w *Workload) supervise() string {
 func (w *Workload) housekeeping() string {
 	k := w.name("K")
 	p := pickOne(w, w.products)
-	switch w.rng.IntN(8) {
-	case 0:
-		return "newkey " + k + w.one("", " es256")
+	switch w.rng.IntN(11) {
+	case 8:
+		if l := pickOne(w, w.labels); w.s.labels[l] != nil {
+			return "again " + l
+		}
+	case 9:
+		if l := pickOne(w, w.labels); w.s.labels[l] != nil {
+			return "venue snapshot.record @id=" + l + " @notAfter=+5m"
+		}
+	case 0, 10:
+		if len(w.keys) == 0 || w.chance(40) {
+			if err := w.s.Run("newkey " + k); err != nil {
+				return ""
+			}
+			w.keys = append(w.keys, k)
+			return "bank key.add " + k + " person=bank.maker" + w.one("", " key.notAfter=+1d")
+		}
+		return w.one("bank key.revoke ", "bank member.check lender by=", "bank member.renew_file by=") + pickOne(w, w.keys)
 	case 1:
 		return "venue snapshot.record"
 	case 2:
@@ -322,7 +348,14 @@ func (w *Workload) spoilt() string {
 		return ""
 	}
 	member, rest, _ := strings.Cut(line, " ")
-	switch w.rng.IntN(10) {
+	if k := pickOne(w, w.keys); member == "bank" && k != "" && w.chance(40) {
+		return line + " by=" + k + ",checker"
+	}
+	switch w.rng.IntN(11) {
+	case 10: // nothing spoilt: it will be sent again
+		l := w.name("L")
+		w.labels = append(w.labels, l)
+		return line + " label=" + l
 	case 0:
 		return line + " sig=" + w.one("flip", "short", "none")
 	case 1:
