@@ -404,11 +404,15 @@ func (w *walk) settlementOf() (*contracts.SettlementValue, *contracts.Opening, e
 	var a struct {
 		Items []market.Record `json:"items"`
 	}
-	if _, err := c.JSON(w.ctx, http.MethodGet, fmt.Sprintf("/agreements/%s/statement?min_position=%d", w.trade.Agreement, w.Exec.Last.Position), nil, &a); err != nil {
+	// The venue's clerk may have settled: at a position that the walk does not know.
+	if err := w.until(20*time.Second, func() error {
+		_, err := c.JSON(w.ctx, http.MethodGet, "/agreements/"+string(w.trade.Agreement)+"/statement", nil, &a)
+		if err == nil && len(a.Items) != 1 {
+			err = fmt.Errorf("%d settlements", len(a.Items))
+		}
+		return err
+	}); err != nil {
 		return nil, nil, err
-	}
-	if len(a.Items) != 1 {
-		return nil, nil, fmt.Errorf("%d settlements", len(a.Items))
 	}
 	s, err := contracts.Read[contracts.Settlement](a.Items[0].Record)
 	if err != nil {

@@ -108,6 +108,13 @@ func build(t *testing.T, root, overlay, out string, pkgs ...string) {
 func walkWith(smoke, bin string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	b, err := exec.CommandContext(ctx, smoke, "-bin", bin, "-calls", "40", "-fail-fast").CombinedOutput()
+	tmp, err := os.MkdirTemp("", "bund-mutant-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp) // the walk keeps its folder when a step failed
+	c := exec.CommandContext(ctx, smoke, "-bin", bin, "-calls", "40", "-fail-fast")
+	c.Env = append(os.Environ(), "TMPDIR="+tmp)
+	b, err := c.CombinedOutput()
 	return string(b), err
 }
