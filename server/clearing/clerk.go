@@ -55,49 +55,39 @@ type Clerk struct {
 	// time alone. 0: a minute.
 	Every time.Duration
 
-	mu      sync.Mutex
-	last    uint64                 // position of the clerk's last entry
-	sent    bool                   // there is such an entry
-	barred  map[string]bar         // by kind and agreement
-	inOrder map[contracts.ID]int64 // agreements whose funds are in order → newest record then
-	closing struct {               // the last look at periods that left nothing to do
-		from  contracts.Millis
-		since int64 // position up to which it has seen all
-	}
+	mu     sync.Mutex // held while the clerk works
+	agenda agenda
+	last   uint64 // position of the clerk's last entry
+	sent   bool   // there is such an entry
 }
 
-// bar keeps a refused command from being sent again with every look: until something about its agreement changes, or
-// its time is over.
-type bar struct {
-	newest int64
-	until  contracts.Millis
+// retryRefused is how long after a refusal the same thing is tried again, unless the agreement changes before.
+const retryRefused contracts.Millis = 10 * 60 * 1000
+
+// command is what a rule finds due; kind "" when nothing is.
+type command struct {
+	kind string
+	body any
 }
 
-// subject is an agreement that something may be due for.
-type subject struct {
-	ID     contracts.ID `db:"id"`
-	Newest int64        `db:"newest"` // position of the newest record that the work depends on
-}
-
-// retryRefused is how long after a refusal the same thing is tried again.
-const retryRefused = 10 * 60 * 1000
-
-// job is one kind of work.
-type job struct {
-	name string
-	run  func(*Clerk, context.Context, *projection.Market, contracts.Millis) error
-}
+// rule finds what is due of an agreement. It takes the openings along that the command needs, and tells when to look
+// again although nothing will have changed, 0 for never.
+type rule func(ctx context.Context, w *work, r *records, p *purse) (due command, again contracts.Millis, err error)
 
 // In the order of a trade: what an earlier one does may make a later one due.
-var jobs = []job{
-	{"activate", (*Clerk).activate},
-	{"funds", (*Clerk).funds},
-	{"expire", (*Clerk).expire},
-	{"close", (*Clerk).closePeriods},
-	{"settle", (*Clerk).settle},
+var rules = []rule{activate, funds, expire, closePeriod, settle}
+
+// work is one look of the clerk.
+type work struct {
+	market  *projection.Market
+	now     contracts.Millis
+	refused map[string]bool // by agreement and kind
 }
 
 const lockName = "clearing"
+
+// rest is the time between two looks at least: a busy ledger grows all the time.
+const rest = 200 * time.Millisecond
 
 // Run looks at once, then whenever the ledger has grown and at least every c.Every, until ctx ends. Failures are logged
 // and tried again: none of this work is lost by waiting.
@@ -116,9 +106,10 @@ func (c *Clerk) Run(ctx context.Context) error {
 		}
 		wait := every
 		if err != nil {
-			c.Log.WarnContext(ctx, "clearing failed and is tried again", "error", err)
+			c.Log.WarnContext(ctx, "clearing failed and is tried again", "err", err)
 			wait = min(every, time.Second)
 		}
+		rested := time.After(min(wait, rest))
 		pause, cancel := context.WithTimeout(ctx, wait)
 		if err == nil {
 			err = c.Projection.WaitFor(pause, next)
@@ -127,29 +118,25 @@ func (c *Clerk) Run(ctx context.Context) error {
 			<-pause.Done() // a failure waits its time; a time that has run out is over
 		}
 		cancel()
+		select {
+		case <-ctx.Done():
+		case <-rested:
+		}
 	}
 }
 
-// RunOnce does what is due now. A job that fails doesn't keep the others from their work.
+// RunOnce does what is due now, of the agreements that have changed since it looked last and of those whose time has
+// come. An agreement that fails doesn't keep the others from their turn, and has its own again with the next look.
 func (c *Clerk) RunOnce(ctx context.Context) error {
-	var errs []error
-	for _, j := range jobs {
-		if err := c.runJob(ctx, j); err != nil {
-			errs = append(errs, fmt.Errorf("couldn't %s: %w", j.name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (c *Clerk) runJob(ctx context.Context, j job) error {
 	c.mu.Lock()
-	last, sent := c.last, c.sent
-	c.mu.Unlock()
-	if sent {
-		// Without its own last entry the clerk would do it again.
-		if err := c.Projection.WaitFor(ctx, last); err != nil {
-			return err
-		}
+	defer c.mu.Unlock()
+	// Without its own last entry the clerk would do it again.
+	if err := c.caughtUp(ctx); err != nil {
+		return err
+	}
+	next, err := c.projected(ctx)
+	if err != nil {
+		return err
 	}
 	m, err := projection.ReadMarket(ctx, c.DB)
 	if err != nil {
@@ -162,7 +149,107 @@ func (c *Clerk) runJob(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	return j.run(c, ctx, m, now)
+	w := &work{market: m, now: now, refused: map[string]bool{}}
+	if c.agenda.knows(next, m.Rules.Version) {
+		due, err := c.agenda.due(ctx, c.DB, next, now)
+		if err != nil {
+			return err
+		}
+		err = c.workOff(ctx, w, due)
+		c.agenda.seen(next, m.Rules.Version)
+		return err
+	}
+	c.agenda = agenda{}
+	var errs []error
+	for after := contracts.ID(""); ; {
+		ids, err := agreementsAfter(ctx, c.DB, after)
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if len(ids) == 0 {
+			break
+		}
+		errs = append(errs, c.workOff(ctx, w, ids))
+		after = ids[len(ids)-1]
+	}
+	c.agenda.seen(next, m.Rules.Version)
+	return errors.Join(errs...)
+}
+
+// maxRounds bounds how often one look comes back to an agreement: the rest is for the next look.
+const maxRounds = 16
+
+// workOff does what is due of these agreements. What one command has changed is projected before the next is looked for.
+func (c *Clerk) workOff(ctx context.Context, w *work, ids []contracts.ID) error {
+	var errs []error
+	for round := 0; len(ids) > 0; round++ {
+		var acted []contracts.ID
+		for part := range slices.Chunk(ids, pageOf) {
+			rs, err := c.records(ctx, part)
+			if err != nil {
+				c.agenda.soon(part)
+				errs = append(errs, err)
+				continue
+			}
+			for _, r := range rs {
+				did, again, err := c.attend(ctx, w, r)
+				if err != nil {
+					errs = append(errs, err)
+					again = w.now
+				}
+				c.agenda.put(r.id, again)
+				if did {
+					acted = append(acted, r.id)
+				}
+			}
+		}
+		if ids = acted; len(ids) == 0 {
+			break
+		}
+		if err := c.caughtUp(ctx); err != nil || round == maxRounds {
+			c.agenda.soon(ids)
+			errs = append(errs, err)
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// attend sends the first command that is due of an agreement and isn't refused.
+func (c *Clerk) attend(ctx context.Context, w *work, r *records) (did bool, again contracts.Millis, err error) {
+	for _, due := range rules {
+		p := &purse{from: c.Openings}
+		x, at, err := due(ctx, w, r, p)
+		if errors.Is(err, errErased) {
+			c.Log.WarnContext(ctx, "the clerk leaves what rests on an erased value", "agreement", r.id)
+			continue
+		}
+		if err != nil {
+			return false, 0, err
+		}
+		again = sooner(again, at)
+		if x.kind == "" {
+			continue
+		}
+		if of := string(r.id) + " " + x.kind; w.refused[of] {
+			again = sooner(again, w.now+retryRefused)
+			continue
+		} else if did, err = c.do(ctx, w, r.id, x, p); did || err != nil {
+			return did, again, err
+		} else {
+			w.refused[of] = true
+			again = sooner(again, w.now+retryRefused)
+		}
+	}
+	return false, again, nil
+}
+
+// caughtUp waits until the clerk's own last entry can be read.
+func (c *Clerk) caughtUp(ctx context.Context) error {
+	if !c.sent {
+		return nil
+	}
+	return c.Projection.WaitFor(ctx, c.last)
 }
 
 func (c *Clerk) projected(ctx context.Context) (next uint64, err error) {
@@ -173,55 +260,30 @@ func (c *Clerk) projected(ctx context.Context) (next uint64, err error) {
 	return uint64(n), nil
 }
 
-// do signs a command and takes it to the ledger. It answers the code of a refusal, "" when the command was accepted. An
-// unknown outcome is a failure here: the desk finds out, and the next look sees it.
-func (c *Clerk) do(ctx context.Context, m *projection.Market, now contracts.Millis, on subject, kind string, body any, purse *purse) (contracts.Code, error) {
-	u := contracts.Unsigned{Ledger: c.Ledger, Member: m.Venue, Kind: kind, Body: body, NotBefore: now}
+// do signs a command and takes it to the ledger. It answers false when the command was refused. An unknown outcome is a
+// failure here: the desk finds out, and the next look sees it.
+func (c *Clerk) do(ctx context.Context, w *work, agreement contracts.ID, x command, p *purse) (accepted bool, err error) {
+	u := contracts.Unsigned{Ledger: c.Ledger, Member: w.market.Venue, Kind: x.kind, Body: x.body, NotBefore: w.now}
 	from := c.Random
 	if from == nil {
 		from = rand.Reader
 	}
 	if _, err := io.ReadFull(from, u.Random[:]); err != nil {
-		return "", fmt.Errorf("couldn't make a command id: %w", err)
+		return false, fmt.Errorf("couldn't make a command id: %w", err)
 	}
-	sub, id := signing.Sign(u, purse.openings, c.Key)
+	sub, id := signing.Sign(u, p.openings, c.Key)
 	r, err := c.Desk.Submit(ctx, sub)
 	var no *contracts.Refusal
 	if errors.As(err, &no) {
-		c.Log.InfoContext(ctx, "the ledger refused the clerk", "kind", kind, "agreement", on.ID, "code", no.Code)
-		c.remember(kind, on, now)
-		return no.Code, nil
+		c.Log.InfoContext(ctx, "the ledger refused the clerk", "kind", x.kind, "agreement", agreement, "code", no.Code)
+		return false, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("couldn't submit %s of %s: %w", kind, on.ID, err)
+		return false, fmt.Errorf("couldn't submit %s of %s: %w", x.kind, agreement, err)
 	}
-	c.Log.InfoContext(ctx, "the clerk acted", "kind", kind, "agreement", on.ID, "command", id, "position", r.Position)
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.Log.InfoContext(ctx, "the clerk acted", "kind", x.kind, "agreement", agreement, "command", id, "position", r.Position)
 	c.last, c.sent = max(c.last, r.Position), true
-	return "", nil
-}
-
-func (c *Clerk) remember(kind string, on subject, now contracts.Millis) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.barred == nil {
-		c.barred = map[string]bar{}
-	}
-	for k, b := range c.barred {
-		if b.until <= now {
-			delete(c.barred, k)
-		}
-	}
-	c.barred[kind+" "+string(on.ID)] = bar{on.Newest, now + retryRefused}
-}
-
-// waits reports whether the command was refused a while ago and nothing that it depends on has changed since.
-func (c *Clerk) waits(kind string, on subject, now contracts.Millis) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	b, ok := c.barred[kind+" "+string(on.ID)]
-	return ok && b.newest == on.Newest && b.until > now
+	return true, nil
 }
 
 // purse gathers the openings that a command needs: each once, none that it doesn't need.

@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/canon"
 	"github.com/bund-exchange/bund/contracts/contractstest"
 	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/ledger"
@@ -95,8 +98,8 @@ func (o *office) used(d *contractstest.Deal, period int64, final bool, calls int
 	o.Must(o.Report(d, period, final, size, contracts.Totals{Calls: calls, Units: calls, Micro: contracts.MicroYuan(calls) * d.Terms.UnitPrice}))
 }
 
-// deposit records a deposit on top of what the escrow holds now.
-func (o *office) deposit(d *contractstest.Deal, amount contracts.Fen) {
+// escrow finds the opening of what the escrow holds now, as the market keeps it, and gives the balance.
+func (o *office) escrow(d *contractstest.Deal) (balance contracts.Fen) {
 	o.Helper()
 	b, err := o.Get(contracts.KeyEscrow(d.Agreement))
 	o.Must(err)
@@ -106,8 +109,17 @@ func (o *office) deposit(d *contractstest.Deal, amount contracts.Fen) {
 		o.Must(err)
 		k, err := o.openings.Find(ctx, e.Balance)
 		o.Must(err)
-		d.Escrow = &k.Opening
+		var v contracts.EscrowValue
+		o.Must(canon.Unmarshal(k.Opening.Value, &v))
+		d.Escrow, balance = &k.Opening, v.Balance
 	}
+	return balance
+}
+
+// deposit records a deposit on top of what the escrow holds now.
+func (o *office) deposit(d *contractstest.Deal, amount contracts.Fen) {
+	o.Helper()
+	o.escrow(d)
 	o.Must(o.Deposit(d, amount))
 }
 
@@ -179,7 +191,9 @@ func TestMonthEndToSettlement(t *testing.T) {
 	o.deposit(d, 1_000_000)
 	o.works("grant.active")
 	o.used(d, 1, false, 200)
-	o.until("2026-03-31 23:51")
+	o.until("2026-03-31 23:59")
+	o.works()
+	o.until("2026-04-01 00:00")
 	o.works("period.closed")
 	o.used(d, 1, true, 400)
 	o.works() // neither accepted nor waited for
@@ -187,6 +201,10 @@ func TestMonthEndToSettlement(t *testing.T) {
 	o.works()
 	o.Must(o.Do(o.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Report: contracts.HashOf("test/acceptance")}, nil, o.Buyer.Two()...))
 	o.works("settlement.settled")
+	// 400 calls at 0.80 yuan and the flat fee of 3,000 yuan are 3,320 yuan; the buyer's fee is 1 %.
+	if got := o.escrow(d); got != 1_000_000-332_000-3_320 {
+		t.Errorf("the escrow holds %d fen", got)
+	}
 	for _, x := range []struct {
 		r             projection.Reader
 		member        contracts.ID
@@ -195,12 +213,12 @@ func TestMonthEndToSettlement(t *testing.T) {
 		month         contracts.Period
 		wantsNotFound bool
 	}{
-		{r: projection.Reader{Member: o.Buyer.ID}, member: o.Buyer.ID, lines: 1, bought: 332_000 + 3_320, month: "2026-03"},
-		{r: projection.Reader{Member: o.Provider.ID}, member: o.Provider.ID, lines: 1, sold: 332_000 - 6_640, month: "2026-03"},
-		{r: projection.Reader{Member: o.Regulator.ID, Supervises: true}, member: o.Buyer.ID, lines: 1, bought: 332_000 + 3_320, month: "2026-03"},
-		{r: projection.Reader{Member: o.Buyer.ID}, member: o.Buyer.ID, month: "2026-04"},
-		{r: projection.Reader{Member: o.Custodian.ID}, member: o.Custodian.ID, month: "2026-03"},
-		{r: projection.Reader{Member: o.Provider.ID}, member: o.Buyer.ID, month: "2026-03", wantsNotFound: true},
+		{r: projection.Reader{Member: o.Buyer.ID}, member: o.Buyer.ID, lines: 1, bought: 332_000 + 3_320, month: "2026-04"},
+		{r: projection.Reader{Member: o.Provider.ID}, member: o.Provider.ID, lines: 1, sold: 332_000 - 6_640, month: "2026-04"},
+		{r: projection.Reader{Member: o.Regulator.ID, Supervises: true}, member: o.Buyer.ID, lines: 1, bought: 332_000 + 3_320, month: "2026-04"},
+		{r: projection.Reader{Member: o.Buyer.ID}, member: o.Buyer.ID, month: "2026-03"},
+		{r: projection.Reader{Member: o.Custodian.ID}, member: o.Custodian.ID, month: "2026-04"},
+		{r: projection.Reader{Member: o.Provider.ID}, member: o.Buyer.ID, month: "2026-04", wantsNotFound: true},
 		{r: projection.Reader{}, member: o.Buyer.ID, month: "2026-03", wantsNotFound: true},
 	} {
 		s, err := o.clerk.Statement(ctx, x.r, x.member, x.month)
@@ -228,7 +246,8 @@ func TestSettlementOfNothing(t *testing.T) {
 	d := o.agree(func(terms *contracts.Terms) { terms.FlatFee = 0 })
 	o.deposit(d, 1_000_000)
 	o.works("grant.active")
-	o.until("2026-03-31 23:55")
+	o.used(d, 1, false, 0)
+	o.until("2026-04-01 00:01")
 	o.works("period.closed")
 	o.used(d, 1, true, 0)
 	o.Must(o.Advance(7*86400 - 1))
@@ -254,16 +273,23 @@ func TestPostpaidDisputedAndEnded(t *testing.T) {
 	o.works() // the dispute is open
 	o.Must(o.Do(o.Venue.ID, "dispute.decide", contracts.DisputeDecide{Agreement: d.Agreement, Decision: contracts.HashOf("test/decision")}, nil, o.Venue.Two()...))
 	o.works("settlement.settled")
-	o.until("2026-04-30 23:55")
+	o.until("2026-05-01 00:05")
 	o.works() // it has ended, and its last period is closed
 }
 
 func TestExpiry(t *testing.T) {
 	o := open(t)
 	d := o.agree(func(*contracts.Terms) {})
+	unused := o.agree(func(*contracts.Terms) {})
+	o.deposit(d, 1_000_000)
+	o.works("grant.active")
+	o.used(d, 1, false, 100)
 	o.Must(o.Advance(180 * 86400))
-	// The end of the term and the missed month's end come together; ended, it is closed for the last time.
-	o.works("agreement.expired", "grant.revoked", "period.closed")
+	// Terms have ended and months were missed; what was used is closed for the last time.
+	o.works("agreement.expired", "grant.revoked", "agreement.expired", "grant.revoked", "period.closed")
+	if g := o.grant(unused); g.State != contracts.GrantRevoked {
+		t.Errorf("the grant is %s", g.State)
+	}
 	if g := o.grant(d); g.State != contracts.GrantRevoked {
 		t.Errorf("the grant is %s", g.State)
 	}
@@ -360,4 +386,83 @@ func TestRunActsAsTheLedgerGrows(t *testing.T) {
 			t.Errorf("ended with %v", err)
 		}
 	}
+}
+
+// Two clerks on two replicas: whoever has the lock works, and neither does again what the other did.
+func TestTwoClerks(t *testing.T) {
+	o := open(t)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	o.Project()
+	ended := make(chan error, 3)
+	go func() { ended <- o.Projector.Run(ctx) }()
+	desk := &watched{desk: o.clerk.Desk}
+	for range 2 {
+		c := &clearing.Clerk{DB: o.DB, Desk: desk, Openings: o.openings, Projection: o.Projector, Ledger: projectiontest.LedgerID,
+			Key: o.Venue.Machine, Now: time.Now, Log: o.clerk.Log, Every: 5 * time.Millisecond}
+		go func() { ended <- c.Run(ctx) }()
+	}
+	done := func(ok func() bool) {
+		for from := o.Height(); !ok(); from = o.Height() {
+			o.Must(o.Ledger.Wait(ctx, from))
+		}
+	}
+	d := o.agree(func(*contracts.Terms) {})
+	o.deposit(d, 1_000_000)
+	done(func() bool { return o.grant(d).State == contracts.GrantActive })
+	for i, calls := range []int64{6_300, 10_400, 12_000} {
+		o.used(d, 1, false, calls)
+		done(func() bool { return o.grant(d).Warned == contractstest.Rules().WarnPercents[i] })
+	}
+	o.used(d, 1, false, 12_700)
+	done(func() bool { return o.grant(d).State == contracts.GrantOnHold })
+	o.deposit(d, 2_000_000)
+	done(func() bool { return o.grant(d).State == contracts.GrantActive })
+	stop()
+	for range 3 {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v", err)
+		}
+	}
+	want := map[string]int{"grant.activate": 1, "grant.warn": 3, "grant.hold": 1, "grant.release": 1}
+	if !maps.Equal(desk.asked, want) || desk.refused > 0 {
+		t.Errorf("the clerks asked for %v, of which %d were refused", desk.asked, desk.refused)
+	}
+}
+
+// watched counts what clerks ask for and what of it is refused.
+type watched struct {
+	desk    clearing.Desk
+	mu      sync.Mutex
+	asked   map[string]int
+	refused int
+}
+
+func (w *watched) Submit(ctx context.Context, sub contracts.Submission) (*ledger.Receipt, error) {
+	cmd, err := contracts.Decode(sub)
+	if err != nil {
+		return nil, err
+	}
+	r, err := w.desk.Submit(ctx, sub)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.asked == nil {
+		w.asked = map[string]int{}
+	}
+	w.asked[cmd.Kind]++
+	if err != nil {
+		w.refused++
+	}
+	return r, err
+}
+
+// An agreement without an escrow needs no deposit, and one that is free of charge never runs out of money.
+func TestFreeOfCharge(t *testing.T) {
+	o := open(t)
+	d := o.agree(func(terms *contracts.Terms) {
+		terms.UnitPrice, terms.FlatFee, terms.Escrow, terms.GraceAmount = 0, 0, 0, 0
+	})
+	o.works("grant.active")
+	o.used(d, 1, false, 100)
+	o.works()
 }

@@ -2,71 +2,23 @@ package clearing
 
 import (
 	"context"
-	"errors"
 
 	"github.com/bund-exchange/bund/contracts"
-	"github.com/bund-exchange/bund/server/projection"
 )
 
 // funds watches what has accrued against escrow or credit line: it warns at the rulebook's percentages, holds a grant
 // whose grace is used up, and releases one that was topped up. The node that serves the grant stops by itself at escrow
 // plus grace; the hold says so to everybody.
-func (c *Clerk) funds(ctx context.Context, m *projection.Market, now contracts.Millis) error {
-	ts, err := c.trades(ctx, `g.state IN ('active', 'payment_hold') AND u.id IS NOT NULL`)
-	if err != nil {
-		return err
+func funds(ctx context.Context, w *work, r *records, p *purse) (due command, again contracts.Millis, err error) {
+	if r.grant == nil || r.grant.State != contracts.GrantActive && r.grant.State != contracts.GrantOnHold || r.usage == nil {
+		return due, 0, nil
 	}
-	var errs []error
-	for _, t := range ts {
-		if c.quiet(t.subject) {
-			continue
-		}
-		if err := c.watch(ctx, m, now, t); err != nil && !errors.Is(err, errErased) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// quiet reports whether an agreement's money was looked at, found in order, and hasn't changed since. A grant that was
-// warned of last is looked at every time: its grace runs out by time alone.
-func (c *Clerk) quiet(on subject) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	newest, ok := c.inOrder[on.ID]
-	return ok && newest == on.Newest
-}
-
-func (c *Clerk) found(on subject, inOrder bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.inOrder == nil {
-		c.inOrder = map[contracts.ID]int64{}
-	}
-	if inOrder {
-		c.inOrder[on.ID] = on.Newest
-	} else {
-		delete(c.inOrder, on.ID)
-	}
-}
-
-func (c *Clerk) watch(ctx context.Context, m *projection.Market, now contracts.Millis, t trade) error {
-	r, err := t.records()
-	if err != nil {
-		return err
-	}
-	p := &purse{from: c.Openings}
 	s, err := standing(ctx, p, r)
 	if err != nil {
-		return err
+		return due, 0, err
 	}
-	kind, body := s.next(t.ID, r.grant, m.Rules.WarnPercents, now)
-	c.found(t.subject, kind == "" && !s.waiting(r.grant, m.Rules.WarnPercents))
-	if kind == "" || c.waits(kind, t.subject, now) {
-		return nil
-	}
-	_, err = c.do(ctx, m, now, t.subject, kind, body, p)
-	return err
+	due, again = s.next(r.id, r.grant, w.market.Rules.WarnPercents, w.now)
+	return due, again, nil
 }
 
 // account is how an agreement stands.
@@ -77,7 +29,7 @@ type account struct {
 }
 
 // standing opens what the rules open for the same question.
-func standing(ctx context.Context, p *purse, r records) (account, error) {
+func standing(ctx context.Context, p *purse, r *records) (account, error) {
 	terms, err := open[contracts.Terms](ctx, p, r.agreement.Terms)
 	if err != nil {
 		return account{}, err
@@ -92,25 +44,33 @@ func standing(ctx context.Context, p *purse, r records) (account, error) {
 			return account{}, err
 		}
 	}
-	balance := &contracts.EscrowValue{}
-	if r.agreement.Billing == contracts.Prepaid && r.escrow != nil {
-		if balance, err = open[contracts.EscrowValue](ctx, p, r.escrow.Balance); err != nil {
+	var held contracts.Fen
+	if r.agreement.Billing == contracts.Prepaid {
+		if held, err = balance(ctx, p, r); err != nil {
 			return account{}, err
 		}
 	}
-	const microPerFen = 10_000
-	accrued := contracts.Fen((reported.Micro - settled.Micro + microPerFen/2) / microPerFen)
-	return account{accrued: accrued, limit: terms.Limit(balance.Balance), terms: terms}, nil
+	return account{accrued: inFen(reported.Micro - settled.Micro), limit: terms.Limit(held), terms: terms}, nil
 }
 
-// next is the command that an account calls for, kind "" for none. The ledger decides again.
-func (a account) next(id contracts.ID, g *contracts.Grant, percents []int64, now contracts.Millis) (kind string, body any) {
+// inFen rounds half up, as the rules do.
+func inFen(m contracts.MicroYuan) contracts.Fen {
+	const microPerFen = 10_000
+	return contracts.Fen((m + microPerFen/2) / microPerFen)
+}
+
+// next is the command that an account calls for, or the time when it will although nothing changes. The ledger decides
+// again.
+func (a account) next(id contracts.ID, g *contracts.Grant, percents []int64, now contracts.Millis) (due command, again contracts.Millis) {
+	if a.accrued == 0 && a.terms.UnitPrice == 0 {
+		return due, 0 // free of charge: nothing can run out
+	}
 	last := percents[len(percents)-1]
 	if g.State == contracts.GrantOnHold {
 		if !a.reached(percents[0]) {
-			return "grant.release", contracts.GrantRelease{Agreement: id}
+			due = command{"grant.release", contracts.GrantRelease{Agreement: id}}
 		}
-		return "", nil
+		return due, 0
 	}
 	var warn int64
 	for _, p := range percents {
@@ -118,20 +78,18 @@ func (a account) next(id contracts.ID, g *contracts.Grant, percents []int64, now
 			warn = p
 		}
 	}
+	over := g.WarnedAt.Add(a.terms.GraceDays * 86400)
 	switch {
 	case warn > 0:
-		return "grant.warn", contracts.GrantWarn{Agreement: id, Percent: warn}
+		return command{"grant.warn", contracts.GrantWarn{Agreement: id, Percent: warn}}, 0
 	case g.Warned < last:
-		return "", nil
-	case a.accrued >= a.limit+a.terms.GraceAmount, now >= g.WarnedAt.Add(a.terms.GraceDays*86400) && a.reached(last):
-		return "grant.hold", contracts.GrantHold{Agreement: id}
+		return due, 0
+	case a.accrued >= a.limit+a.terms.GraceAmount, now >= over && a.reached(last):
+		return command{"grant.hold", contracts.GrantHold{Agreement: id}}, 0
+	case now < over && a.reached(last):
+		return due, over
 	}
-	return "", nil
-}
-
-// waiting reports whether something may become due by time alone.
-func (a account) waiting(g *contracts.Grant, percents []int64) bool {
-	return g.State == contracts.GrantActive && g.Warned >= percents[len(percents)-1]
+	return due, 0
 }
 
 func (a account) reached(percent int64) bool { return a.accrued*100 >= a.limit*contracts.Fen(percent) }
