@@ -1,442 +1,298 @@
 package evidence
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"sync"
-	"time"
-
-	"github.com/transparency-dev/merkle/compact"
-	"github.com/transparency-dev/merkle/rfc6962"
+	"strings"
 
 	"github.com/bund-exchange/bund/contracts"
-	"github.com/bund-exchange/bund/ledger"
-	"github.com/bund-exchange/bund/ledger/publish"
 )
 
-// Trust is what an auditor knows from elsewhere, out of band.
-type Trust struct {
-	Ledger  string
-	Genesis [32]byte // hash of entry 0
-	Policy  publish.Policy
+// Config of an Audit. Dir and Trust are required.
+type Config struct {
+	Dir   string
+	Trust Trust
+	// Seen are checkpoints that the auditor has from earlier, or from a witness: the export must extend all of them.
+	Seen [][]byte
+	// Progress is told how many entries are done, of how many the manifest promises.
+	Progress func(done, total uint64)
+
+	// apply is the rule book; tests of the audit's own speed and of its other checks put something else there.
+	apply func(contracts.State, contracts.Env, *contracts.Command) (*contracts.Result, error)
 }
 
-// Verdict of one check.
-type Verdict string
-
-const (
-	Verified     Verdict = "verified"
-	Failed       Verdict = "failed"
-	NotCheckable Verdict = "not checkable" // an opening was not supplied, or is erased
-)
-
-// Check is one line of an audit.
-type Check struct {
-	Name    string  `json:"name"`
-	Verdict Verdict `json:"verdict"`
-	Count   int     `json:"count"`            // of things checked
-	Skipped int     `json:"skipped"`          // of things that could not be
-	Where   string  `json:"where,omitempty"`  // file and field of the first failure
-	Detail  string  `json:"detail,omitempty"` // what is wrong there
-}
-
-// Report is the answer of an audit.
-type Report struct {
-	Manifest *Manifest `json:"-"`
-	Checks   []Check   `json:"checks"`
-	State    string    `json:"state"` // hash of the state at the end
-}
-
-// OK reports whether nothing failed.
-func (r *Report) OK() bool {
-	return !slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Verdict == Failed })
-}
-
-// The checks, in order.
-const (
-	checkManifest     = "manifest"
-	checkFiles        = "files"
-	checkEntries      = "entries"
-	checkChain        = "hash chain"
-	checkSignatures   = "signatures"
-	checkRules        = "rules replayed"
-	checkTree         = "published log"
-	checkWitnesses    = "witness cosignatures"
-	checkOpenings     = "openings"
-	checkMoney        = "conservation of money"
-	checkCertificates = "certificates"
-)
-
-// audit is one run.
+// audit is one run. Entries are read once, in order, a chunk at a time: while one chunk is replayed on all cores, the
+// next is read, decoded and its signatures are verified. Memory is the market's state and the openings, not the file.
 type audit struct {
-	dir    string
-	trust  Trust
-	checks map[string]*Check
-	order  []string
+	findings
+	cfg   Config
+	trust Trust
+	man   *Manifest // zero when it is not to be trusted
 
-	openings map[contracts.Hash]contracts.KeptOpening
+	openings map[contracts.Hash]*supply
 	supplied bool
-	state    map[string][]byte
-	money    *books
-	progress func(done, total int)
+	missing  map[contracts.Hash]string // where an opening that isn't there was needed first
+
+	state state
+	chain chain
+	tree  *tree
+	money *books
 }
 
-func (a *audit) check(name string) *Check {
-	c := a.checks[name]
-	if c == nil {
-		c = &Check{Name: name, Verdict: Verified}
-		a.checks[name] = c
-		a.order = append(a.order, name)
-	}
-	return c
+// supply is an opening of the export.
+type supply struct {
+	tag  string
+	o    contracts.Opening
+	used bool // an entry refers to it
 }
 
-func (a *audit) fail(name, where, format string, args ...any) {
-	c := a.check(name)
-	if c.Verdict != Failed {
-		c.Verdict, c.Where, c.Detail = Failed, where, fmt.Sprintf(format, args...)
+// Audit verifies an export. It goes on after a failure, so that the report is whole. Its error is a failure to read,
+// never a verdict.
+func Audit(ctx context.Context, cfg Config) (*Report, error) {
+	if cfg.apply == nil {
+		cfg.apply = contracts.Apply
 	}
-}
-
-func (a *audit) skip(name, detail string) {
-	c := a.check(name)
-	c.Skipped++
-	if c.Verdict == Verified {
-		c.Verdict, c.Detail = NotCheckable, detail
-	}
-}
-
-// Audit verifies the export in dir. It reads everything, even after a failure, so that the report is whole. progress
-// may be nil. The error is a failure to read, never a verdict.
-func Audit(ctx context.Context, dir string, trust Trust, progress func(done, total int)) (*Report, error) {
-	a := &audit{dir: dir, trust: trust, checks: map[string]*Check{}, state: map[string][]byte{}, openings: map[contracts.Hash]contracts.KeptOpening{},
-		money: newBooks(), progress: progress}
-	for _, n := range []string{checkManifest, checkFiles, checkEntries, checkChain, checkSignatures, checkRules, checkTree, checkWitnesses, checkOpenings, checkMoney, checkCertificates} {
-		a.check(n)
-	}
-	files, man, err := a.files()
-	if err != nil {
+	a := &audit{findings: newFindings(), cfg: cfg, trust: cfg.Trust, openings: map[contracts.Hash]*supply{}, missing: map[contracts.Hash]string{},
+		state: state{base: map[string][]byte{}}, money: newBooks()}
+	r := &Report{}
+	if err := a.folder(); err != nil {
 		return nil, err
 	}
-	a.readOpenings(files[OpeningsFile])
-	leaves, err := a.entries(ctx, files[EntriesFile], man)
-	if err != nil {
+	if a.man.Format != "" {
+		r.Manifest = a.man
+	}
+	a.tree = newTree(a)
+	if err := a.file(OpeningsFile, a.readOpenings); err != nil {
 		return nil, err
 	}
-	a.head(files[CheckpointFile], leaves)
-	a.closeBooks()
-	r := &Report{Manifest: man, State: a.stateHash()}
-	for _, n := range a.order {
-		r.Checks = append(r.Checks, *a.checks[n])
+	if err := a.file(EntriesFile, func(f io.Reader) error { return a.readEntries(ctx, f) }); err != nil {
+		return nil, err
 	}
+	if err := a.file(CheckpointFile, func(f io.Reader) error {
+		b, err := io.ReadAll(io.LimitReader(f, maxManifestBytes+1))
+		r.Head = a.head(b)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	a.closeOpenings()
+	a.money.close(a)
+	hash := a.state.hash()
+	r.State = hex.EncodeToString(hash[:])
+	r.Checks = a.list()
 	return r, nil
 }
 
-// files reads the folder and holds every file against the manifest.
-func (a *audit) files() (map[string][]byte, *Manifest, error) {
-	names, err := os.ReadDir(a.dir)
+// folder reads the manifest and looks at which files there are.
+func (a *audit) folder() error {
+	names, err := os.ReadDir(a.cfg.Dir)
 	if err != nil {
-		return nil, nil, fmt.Errorf("couldn't read the export: %w", err)
+		return fmt.Errorf("couldn't read the export: %w", err)
 	}
-	files := map[string][]byte{}
+	b, err := os.ReadFile(filepath.Join(a.cfg.Dir, ManifestFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("couldn't read the export: %w", err)
+	}
+	if a.man, err = parseManifest(b, a.trust.Policy.Log); err != nil {
+		if b == nil {
+			err = errors.New("missing")
+		}
+		a.man = &Manifest{}
+		a.fail(CheckManifest, ManifestFile+": "+field(err), say{"%v", "%v"}, err)
+		a.skip(CheckFiles, say{"the manifest is not to be trusted", "清单不可信"})
+		return nil
+	}
+	a.count(CheckManifest, 1)
+	if a.man.Ledger != a.trust.Ledger {
+		a.fail(CheckManifest, ManifestFile+": ledger", say{"the export is of another ledger", "证据属于另一账本"})
+	}
 	for _, n := range names {
-		b, err := os.ReadFile(filepath.Join(a.dir, n.Name()))
-		if err != nil {
-			return nil, nil, fmt.Errorf("couldn't read the export: %w", err)
-		}
-		files[n.Name()] = b
-	}
-	man, err := parseManifest(files[ManifestFile], a.trust.Policy.Log)
-	if err != nil {
-		a.fail(checkManifest, ManifestFile, "%v", err)
-		man = &Manifest{Ledger: a.trust.Ledger}
-		a.skip(checkFiles, "the manifest is not to be trusted")
-		return files, man, nil
-	}
-	a.check(checkManifest).Count = 1
-	if man.Ledger != a.trust.Ledger {
-		a.fail(checkManifest, ManifestFile+": ledger", "the export is of another ledger")
-	}
-	for _, d := range man.Files {
-		b, ok := files[d.Name]
-		h := sha256.Sum256(b)
-		switch {
-		case !ok:
-			a.fail(checkFiles, d.Name, "the file is missing")
-		case int64(len(b)) != d.Bytes:
-			a.fail(checkFiles, d.Name+": size", "%d bytes, the manifest says %d", len(b), d.Bytes)
-		case hex.EncodeToString(h[:]) != string(d.SHA256):
-			a.fail(checkFiles, d.Name+": sha256", "the content differs from what the manifest says")
-		default:
-			a.check(checkFiles).Count++
+		if n.Name() != ManifestFile && a.man.file(n.Name()) == nil {
+			a.fail(CheckFiles, n.Name()+": name", say{"the manifest doesn't know this file", "清单中没有此文件"})
 		}
 	}
-	for name := range files {
-		if name != ManifestFile && !slices.ContainsFunc(man.Files, func(d FileDigest) bool { return d.Name == name }) {
-			a.fail(checkFiles, name, "the manifest doesn't know this file")
-		}
-	}
-	return files, man, nil
+	return nil
 }
 
-func (a *audit) readOpenings(b []byte) {
-	a.supplied = b != nil
-	fs, at, err := frames(b, contracts.MaxOpeningBytes+4096)
-	if err != nil {
-		a.fail(checkOpenings, fmt.Sprintf("%s: offset %d", OpeningsFile, at), "%v", err)
+// file lets read have a file of the export, and holds all of it against the manifest.
+func (a *audit) file(name string, read func(io.Reader) error) error {
+	want := a.man.file(name)
+	f, err := os.Open(filepath.Join(a.cfg.Dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		if want != nil || name != OpeningsFile {
+			a.fail(CheckFiles, name+": name", say{"the file is missing", "文件缺失"})
+		}
+		if name != OpeningsFile {
+			return read(eof{})
+		}
+		return nil
 	}
+	if err != nil {
+		return fmt.Errorf("couldn't read the export: %w", err)
+	}
+	defer f.Close()
+	d := &digester{f: f, sum: sha256.New()}
+	if err := read(d); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, d); err != nil { // what a reader that gave up has left
+		return fmt.Errorf("couldn't read the export: %w", err)
+	}
+	switch {
+	case want == nil:
+	case d.n != want.Bytes:
+		a.fail(CheckFiles, name+": size", say{"%d bytes, the manifest says %d", "%d 字节，清单为 %d"}, d.n, want.Bytes)
+	case hex.EncodeToString(d.sum.Sum(nil)) != string(want.SHA256):
+		a.fail(CheckFiles, name+": sha256", say{"the content differs from what the manifest says", "内容与清单不符"})
+	default:
+		a.count(CheckFiles, 1)
+	}
+	return nil
+}
+
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+// digester hashes a file while it is read, in large pieces.
+type digester struct {
+	f    *os.File
+	sum  hash.Hash
+	n    int64
+	buf  []byte
+	left []byte // of buf
+}
+
+func (d *digester) Read(b []byte) (int, error) {
+	if len(d.left) == 0 {
+		if d.buf == nil {
+			d.buf = make([]byte, 256<<10)
+		}
+		n, err := d.f.Read(d.buf)
+		if n == 0 {
+			return 0, err
+		}
+		d.left = d.buf[:n]
+		d.sum.Write(d.left)
+		d.n += int64(n)
+	}
+	n := copy(b, d.left)
+	d.left = d.left[n:]
+	return n, nil
+}
+
+func (a *audit) readOpenings(f io.Reader) error {
+	a.supplied = true
+	fr := frames{r: f, limit: maxOpening}
+	space := arena{size: 64 << 10}
 	last := contracts.Hash("")
-	for i, f := range fs {
-		k, err := DecodeOpening(f)
-		if err == nil && k.Commitment <= last {
-			err = errors.New("commitment is out of order")
+	for i := 0; ; i++ {
+		at := fr.at
+		b, err := fr.next(&space)
+		if err == io.EOF {
+			if a.man.Format != "" && int64(i) != a.man.Openings {
+				a.fail(CheckOpenings, fmt.Sprintf("%s: offset %d: count", OpeningsFile, at), say{"%d openings, the manifest says %d", "%d 项，清单为 %d"}, i, a.man.Openings)
+			}
+			return nil
 		}
 		if err != nil {
-			a.fail(checkOpenings, fmt.Sprintf("%s: opening %d", OpeningsFile, i), "%v", err)
+			a.fail(CheckOpenings, fmt.Sprintf("%s: offset %d: length", OpeningsFile, at), say{"%v", "%v"}, err)
+			return nil
+		}
+		k, err := DecodeOpening(b)
+		if err == nil && k.Commitment <= last {
+			err = errors.New("commitment: out of order")
+		}
+		if err != nil {
+			a.fail(CheckOpenings, fmt.Sprintf("%s: opening %d: %s", OpeningsFile, i, field(err)), say{"%v", "%v"}, err)
 			continue
 		}
 		last = k.Commitment
-		a.openings[k.Commitment] = k
-		a.check(checkOpenings).Count++
+		a.openings[k.Commitment] = &supply{tag: k.Tag, o: k.Opening}
 	}
 }
 
-// Get implements contracts.State over the replayed write sets.
-func (a *audit) Get(key string) ([]byte, error) { return a.state[key], nil }
-
+// find gives an opening of the export. It is safe for concurrent use.
 func (a *audit) find(tag string, c contracts.Hash) (contracts.Opening, bool) {
-	k, ok := a.openings[c]
-	return k.Opening, ok && k.Tag == tag
+	if s := a.openings[c]; s != nil && s.tag == tag {
+		return s.o, true
+	}
+	return contracts.Opening{}, false
 }
 
-// item is one entry on its way through the audit.
-type item struct {
-	raw   []byte
-	e     *ledger.Entry
-	cmd   *contracts.Command
-	hash  [32]byte
-	leaf  []byte
-	entry error // of decoding
-	sig   error // of form and signatures
-}
-
-const chunk = 512
-
-// entries runs the pipeline: while one chunk is replayed by the rules, in order, the next is decoded and its signatures
-// are verified, in parallel. It gives the leaf hashes.
-func (a *audit) entries(ctx context.Context, b []byte, man *Manifest) ([][]byte, error) {
-	fs, at, err := frames(b, ledger.MaxEntryBytes)
-	if err != nil {
-		a.fail(checkEntries, fmt.Sprintf("%s: offset %d", EntriesFile, at), "%v", err)
-	}
-	if man.Format != "" && int64(len(fs)) != man.Entries {
-		a.fail(checkEntries, EntriesFile, "%d entries, the manifest says %d", len(fs), man.Entries)
-	}
-	ready := make(chan []*item, 2)
-	go func() {
-		defer close(ready)
-		for len(fs) > 0 && ctx.Err() == nil {
-			n := min(chunk, len(fs))
-			items := prepare(fs[:n])
-			fs = fs[n:]
-			ready <- items
-		}
-	}()
-	total := len(fs)
-	var leaves [][]byte
-	var prev [32]byte
-	var last contracts.Millis
-	for items := range ready {
-		for _, it := range items {
-			pos := len(leaves)
-			where := fmt.Sprintf("%s: entry %d", EntriesFile, pos)
-			leaves = append(leaves, it.leaf)
-			if it.entry != nil {
-				a.fail(checkEntries, where, "%v", it.entry)
-				continue
-			}
-			a.check(checkEntries).Count++
-			if pos == 0 && it.hash != a.trust.Genesis {
-				a.fail(checkChain, where, "this is not the genesis that the trust root names")
-			}
-			if it.e.Prev != prev {
-				a.fail(checkChain, fmt.Sprintf("%s: entry %d: prev", EntriesFile, pos), "the entry before has another hash")
-			} else if it.e.Position != uint64(pos) || it.e.Time < last {
-				a.fail(checkChain, where+": position or time", "positions rise by one, times don't fall")
-			} else {
-				a.check(checkChain).Count++
-			}
-			prev, last = it.hash, it.e.Time
-			a.replay(it, where)
-		}
-		if a.progress != nil {
-			a.progress(len(leaves), total)
-		}
-	}
-	return leaves, ctx.Err()
-}
-
-// prepare decodes and verifies a chunk on all cores.
-func prepare(fs [][]byte) []*item {
-	items := make([]*item, len(fs))
-	var wg sync.WaitGroup
-	workers := min(runtime.GOMAXPROCS(0), len(fs))
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < len(fs); i += workers {
-				it := &item{raw: fs[i]}
-				items[i] = it
-				if it.e, it.entry = ledger.DecodeEntry(fs[i]); it.entry != nil {
-					it.leaf = rfc6962.DefaultHasher.HashLeaf(nil)
-					continue
-				}
-				it.hash = ledger.Hash(fs[i])
-				it.leaf = rfc6962.DefaultHasher.HashLeaf(ledger.Leaf(fs[i], it.e))
-				it.cmd, it.sig = contracts.Decode(contracts.Submission{Raw: it.e.Raw, Signatures: it.e.Signatures})
-			}
-		})
-	}
-	wg.Wait()
-	return items
-}
-
-// replay runs the rules on an entry and compares what they write with what the entry says.
-func (a *audit) replay(it *item, where string) {
-	defer func() {
-		for _, w := range it.e.Writes {
-			if w.Value == nil {
-				delete(a.state, w.Key)
-			} else {
-				a.state[w.Key] = w.Value
-			}
-		}
-	}()
-	if it.sig != nil {
-		a.fail(checkSignatures, where+": command", "%v", it.sig)
-		a.skip(checkRules, "a command's signature does not verify")
-		return
-	}
-	a.check(checkSignatures).Count += len(it.e.Signatures)
-	it.cmd.Find = a.find
-	res, err := contracts.Apply(a, contracts.Env{Ledger: a.trust.Ledger, Now: it.e.Time}, it.cmd)
-	var r *contracts.Refusal
-	switch {
-	case errors.As(err, &r) && r.Code == "opening.missing":
-		if a.supplied && !a.erased() {
-			a.fail(checkOpenings, where, "an opening that the rules need is missing without an erasure")
-		}
-		a.skip(checkRules, "an opening is not supplied, or erased")
-		a.skip(checkMoney, "an opening is not supplied, or erased")
-		return
-	case err != nil:
-		a.fail(checkRules, where+": command", "the rules do not accept it: %v", err)
-		return
-	case res.Repeated:
-		a.fail(checkRules, where+": command", "the command was accepted before")
-		return
-	}
-	for _, k := range res.Openings {
-		if _, ok := a.openings[k.Commitment]; !ok && a.supplied && a.state[contracts.KeyErasure(k.Commitment)] == nil {
-			a.fail(checkOpenings, where, "the opening of %s is missing without an erasure", k.Commitment)
-		}
-		if _, ok := a.openings[k.Commitment]; !ok {
-			a.openings[k.Commitment] = k // the contract made it: from here on it is known
-		}
-	}
-	again := ledger.NewEntry(it.e.Position, it.e.Prev, it.e.Time, contracts.Submission{Raw: it.e.Raw, Signatures: it.e.Signatures}, res)
-	if b := again.Encode(); !bytes.Equal(b, it.raw) {
-		a.fail(checkRules, where+": "+differing(again, it.e), "the rules give something else")
-		return
-	}
-	a.check(checkRules).Count++
-	a.money.entry(a, it, where)
-}
-
-// erased reports whether any erasure is on the ledger so far: then a missing opening may be lawful.
-func (a *audit) erased() bool {
-	for k := range a.state {
-		if len(k) > 7 && k[:7] == "erased/" {
-			return true
-		}
-	}
-	return false
-}
-
-// differing names the first field in which two entries differ.
-func differing(a, b *ledger.Entry) string {
-	switch {
-	case a.Rulebook != b.Rulebook:
-		return "rulebook"
-	case !slices.Equal(a.Events, b.Events):
-		return "events"
-	case !slices.EqualFunc(a.Writes, b.Writes, func(x, y contracts.Write) bool {
-		return x.Key == y.Key && bytes.Equal(x.Value, y.Value) && (x.Value == nil) == (y.Value == nil)
-	}):
-		return "writes"
-	case a.Public != b.Public:
-		return "public"
-	case !slices.Equal(a.Objects, b.Objects):
-		return "objects"
-	default:
-		return "audience"
+// use notes that an entry refers to a commitment. An opening that isn't there is judged at the end: an erasure may be
+// recorded after the entry.
+func (a *audit) use(c contracts.Hash, where string) {
+	if s := a.openings[c]; s != nil {
+		s.used = true
+	} else if _, known := a.missing[c]; !known {
+		a.missing[c] = where
 	}
 }
 
-// head recomputes the tree and holds the published head against it.
-func (a *audit) head(signed []byte, leaves [][]byte) {
-	h, err := a.trust.Policy.Open(signed)
-	if err != nil {
-		a.fail(checkTree, CheckpointFile, "%v", err)
-		return
-	}
-	if h.Size != uint64(len(leaves)) {
-		a.fail(checkTree, CheckpointFile+": size", "the head is of %d entries, the export has %d", h.Size, len(leaves))
-		return
-	}
-	rng := (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)
-	for _, l := range leaves {
-		if err := rng.Append(l, nil); err != nil {
-			a.fail(checkTree, EntriesFile, "%v", err)
-			return
-		}
-	}
-	root, err := rng.GetRootHash(nil)
-	if err != nil || !bytes.Equal(root, h.Root[:]) {
-		a.fail(checkTree, CheckpointFile+": root", "the entries give another root")
-		return
-	}
-	a.check(checkTree).Count = len(leaves)
-	if n := len(h.Cosignatures); n < a.trust.Policy.Quorum {
-		a.fail(checkWitnesses, CheckpointFile+": signatures", "%d cosignatures, the trust root wants %d", n, a.trust.Policy.Quorum)
-	} else {
-		a.check(checkWitnesses).Count = n
-		if n == 0 {
-			a.skip(checkWitnesses, "the trust root names no witness: a lone operator could show two histories")
+// closeOpenings decides which missing openings are lawful: those whose own erasure is on the ledger.
+func (a *audit) closeOpenings() {
+	spare := 0
+	for _, s := range a.openings {
+		if s.used {
+			a.count(CheckOpenings, 1)
 		} else {
-			at, _ := h.FreshAt(1, time.Now().Add(24*time.Hour))
-			a.check(checkWitnesses).Detail = "newest at " + at.UTC().Format(time.RFC3339)
+			spare++
 		}
+	}
+	if !a.supplied {
+		for range a.missing {
+			a.skip(CheckOpenings, say{"no openings are supplied", "未提供私密值"})
+		}
+		if len(a.missing) == 0 {
+			a.note(CheckOpenings, say{"none is needed", "无需私密值"})
+		}
+		return
+	}
+	type gap struct {
+		c     contracts.Hash
+		where string
+	}
+	var gaps []gap
+	for c, where := range a.missing {
+		if a.state.base[contracts.KeyErasure(c)] != nil {
+			a.skip(CheckOpenings, say{"erased, and the erasure is on the ledger", "已删除，账本载有删除记录"})
+		} else {
+			gaps = append(gaps, gap{c, where})
+		}
+	}
+	slices.SortFunc(gaps, func(x, y gap) int { return comparePlaces(x.where, y.where) })
+	for _, g := range gaps {
+		a.fail(CheckOpenings, g.where, say{"the opening of %s is missing and no entry records its erasure", "%s 的私密值缺失，且无删除记录"}, g.c)
+	}
+	if spare > 0 {
+		a.note(CheckOpenings, say{"%d more belong to no entry", "另有 %d 项不属于任何条目"}, spare)
 	}
 }
 
-func (a *audit) stateHash() string {
-	h := ledger.NewStateHash()
-	keys := make([]string, 0, len(a.state))
-	for k := range a.state {
-		keys = append(keys, k)
+// comparePlaces orders places in the entries by position: a shorter number is a smaller one.
+func comparePlaces(x, y string) int {
+	if len(x) != len(y) {
+		return len(x) - len(y)
 	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		h.Add(k, a.state[k])
+	if x < y {
+		return -1
 	}
-	s := h.Sum()
-	return hex.EncodeToString(s[:])
+	return 1
+}
+
+// field is what an error of a decoder names: what stands before its first colon.
+func field(err error) string {
+	s := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "entry: "), "canon: ")
+	s, _, _ = strings.Cut(s, ":")
+	return strings.TrimSuffix(s, " is malformed")
 }

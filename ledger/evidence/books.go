@@ -1,151 +1,220 @@
 package evidence
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/bund-exchange/bund/contracts"
 )
 
-// books are an auditor's own accounts of money, kept from opened movements and settlements. They share no arithmetic
-// with the rules.
+// books are an auditor's own accounts of money in fen, kept from signed bodies and opened values. They share no
+// arithmetic with the rules, and follow what the ledger says also where the rules disagree.
 type books struct {
-	escrow   map[contracts.ID]contracts.Fen // by agreement
-	due      map[string]contracts.Fen       // provider's net by settlement key, until paid
-	payments int
+	deals map[contracts.ID]*deal
+	refs  map[string]bool // custodian/reference tag
+	sums  sums
+	blind int // values that could not be opened
 }
 
-func newBooks() *books {
-	return &books{escrow: map[contracts.ID]contracts.Fen{}, due: map[string]contracts.Fen{}}
+// deal is the money of one agreement.
+type deal struct {
+	escrow contracts.Fen
+	blind  bool // a movement was not opened: the next balance that is opened is believed
+	owed   map[int64]*owed
 }
 
-// entry follows the money of one replayed entry.
-func (b *books) entry(a *audit, it *item, where string) {
+// owed is what a settled period left to pay.
+type owed struct {
+	total, net      contracts.Fen
+	prepaid         bool
+	collected, paid bool
+	blind           bool
+}
+
+type sums struct {
+	deposits, refunds, charged, billed, earned, fees, paid, collected contracts.Fen
+}
+
+func newBooks() *books { return &books{deals: map[contracts.ID]*deal{}, refs: map[string]bool{}} }
+
+func (b *books) deal(id contracts.ID) *deal {
+	d := b.deals[id]
+	if d == nil {
+		d = &deal{owed: map[int64]*owed{}}
+		b.deals[id] = d
+	}
+	return d
+}
+
+// entry follows the money of one entry; before is the state that it found.
+func (b *books) entry(a *audit, it *item, before view) {
+	switch body := it.cmd.Body().(type) {
+	case *contracts.MovementRecord:
+		b.movement(a, it, body)
+	case *contracts.SettlementSettle:
+		b.settlement(a, it, body, before)
+	case *contracts.CertificateIssue:
+		certificate(a, it, body, before)
+	}
+	serials(a, it, before)
+}
+
+// written gives the record that an entry writes at key.
+func written[T any](it *item, key string) *T {
 	for _, w := range it.e.Writes {
-		switch {
-		case strings.HasPrefix(w.Key, "clr/movement/"):
-			b.movement(a, w, where)
-		case strings.HasPrefix(w.Key, "clr/settlement/"):
-			b.settlement(a, w, where)
-		case strings.HasPrefix(w.Key, "certificate/"):
-			certificate(a, w, where)
+		if w.Key == key && w.Value != nil {
+			if rec, err := contracts.Read[T](w.Value); err == nil {
+				return rec
+			}
 		}
 	}
-	for _, w := range it.e.Writes {
-		if strings.HasPrefix(w.Key, "clr/escrow/") {
-			b.balance(a, w, where)
-		}
-	}
+	return nil
 }
 
-func opened[T any](a *audit, tag string, c contracts.Hash) (*T, bool) {
+// opened gives a private value, nil when it isn't there.
+func opened[T any](a *audit, tag string, c contracts.Hash, where string) *T {
+	if c == "" {
+		return nil
+	}
+	a.use(c, where)
 	o, ok := a.find(tag, c)
 	if !ok {
-		a.skip(checkMoney, "an opening is not supplied, or erased")
-		return nil, false
+		return nil
 	}
 	v, err := contracts.Read[T](o.Value)
-	return v, err == nil
+	if err != nil {
+		a.fail(CheckMoney, where, say{"the opening of %s is no such value: %v", "%s 的私密值格式不符：%v"}, c, err)
+		return nil
+	}
+	return v
 }
 
-func (b *books) movement(a *audit, w contracts.Write, where string) {
-	m, err := contracts.Read[contracts.Movement](w.Value)
-	if err != nil {
-		a.fail(checkMoney, where+": writes", "a movement does not decode")
+func (b *books) unknown(a *audit) {
+	b.blind++
+	a.skip(CheckMoney, unopened)
+}
+
+func (b *books) movement(a *audit, it *item, m *contracts.MovementRecord) {
+	d, typ := b.deal(m.Agreement), strings.TrimPrefix(it.cmd.Kind, "movement.")
+	ref := it.cmd.Member + "/" + string(m.RefTag)
+	if b.refs[ref] {
+		a.fail(CheckMoney, it.where("command.body.refTag"), say{"the custodian has used this reference before", "存管银行此前已用过此流水号"})
+	}
+	b.refs[ref] = true
+	v := opened[contracts.MovementValue](a, contracts.TagMovement, m.Value, it.where("command.body.value"))
+	if v == nil {
+		b.unknown(a)
+		d.blind = d.blind || typ == "deposit" || typ == "refund"
+		if o := d.owed[m.Period]; o != nil {
+			o.collected, o.paid = o.collected || typ == "collection", o.paid || typ == "payout"
+			o.blind = true
+		}
+		b.balance(a, it, m.Agreement, d)
 		return
 	}
-	v, ok := opened[contracts.MovementValue](a, contracts.TagMovement, m.Value)
-	if !ok {
-		return
+	a.count(CheckMoney, 1)
+	if v.Amount <= 0 {
+		a.fail(CheckMoney, it.where("command.body.value"), say{"nothing moved", "没有资金变动"})
 	}
-	a.check(checkMoney).Count++
-	switch m.Type {
+	switch typ {
 	case "deposit":
-		b.escrow[m.Agreement] += v.Amount
+		d.escrow += v.Amount
+		b.sums.deposits += v.Amount
 	case "refund":
-		b.escrow[m.Agreement] -= v.Amount
-	case "payout":
-		key := contracts.KeySettlement(m.Agreement, m.Period)
-		if b.due[key] != v.Amount {
-			a.fail(checkMoney, where+": movement", "the payout is not what the settlement owes")
+		d.escrow -= v.Amount
+		b.sums.refunds += v.Amount
+	default:
+		b.pay(a, it, m, v.Amount, typ)
+		return
+	}
+	if !b.balance(a, it, m.Agreement, d) {
+		a.fail(CheckMoney, it.where("writes."+contracts.KeyEscrow(m.Agreement)), say{"money moved and the escrow stayed as it was", "资金变动而托管余额未变"})
+	}
+}
+
+// pay holds a payment against what the settlement left to pay.
+func (b *books) pay(a *audit, it *item, m *contracts.MovementRecord, amount contracts.Fen, typ string) {
+	o := b.deal(m.Agreement).owed[m.Period]
+	where := it.where("command.body.value")
+	if o == nil {
+		a.fail(CheckMoney, it.where("command.body.period"), say{"paid for a period that is not settled", "为未结算的期间付款"})
+		return
+	}
+	want, done, sum := o.net, &o.paid, &b.sums.paid
+	if typ == "collection" {
+		want, done, sum = o.total, &o.collected, &b.sums.collected
+	}
+	switch {
+	case *done:
+		a.fail(CheckMoney, where, say{"paid twice", "重复付款"})
+	case o.blind:
+	case amount != want:
+		a.fail(CheckMoney, where, say{"%d fen are paid, %d are owed", "付 %d 分，应付 %d 分"}, amount, want)
+	}
+	*done = true
+	*sum += amount
+}
+
+// balance holds an escrow that an entry writes against the books; false when it writes none.
+func (b *books) balance(a *audit, it *item, agreement contracts.ID, d *deal) bool {
+	key := contracts.KeyEscrow(agreement)
+	e := written[contracts.Escrow](it, key)
+	if e == nil {
+		return false
+	}
+	v := opened[contracts.EscrowValue](a, contracts.TagEscrow, e.Balance, it.where("writes."+key))
+	switch {
+	case v == nil:
+		b.unknown(a)
+		return true
+	case v.Balance < 0:
+		a.fail(CheckMoney, it.where("writes."+key), say{"the escrow is %d fen", "托管余额为 %d 分"}, v.Balance)
+	case d.blind:
+		d.blind = false
+	case v.Balance != d.escrow:
+		a.fail(CheckMoney, it.where("writes."+key), say{"the escrow is %d fen, movements and settlements make %d", "托管余额 %d 分，按收付与结算应为 %d 分"}, v.Balance, d.escrow)
+	default:
+		a.count(CheckMoney, 1)
+	}
+	d.escrow = v.Balance
+	return true
+}
+
+// close ends the audit of money: no fen was made or lost.
+func (b *books) close(a *audit) {
+	s := b.sums
+	var escrows, toProviders, byBuyers contracts.Fen
+	unpaid := 0
+	for id, d := range b.deals {
+		if d.escrow < 0 && !d.blind {
+			a.fail(CheckMoney, EntriesFile+": "+contracts.KeyEscrow(id), say{"the escrow is %d fen", "托管余额为 %d 分"}, d.escrow)
 		}
-		delete(b.due, key)
-	}
-}
-
-func (b *books) settlement(a *audit, w contracts.Write, where string) {
-	s, err := contracts.Read[contracts.Settlement](w.Value)
-	if err != nil {
-		a.fail(checkMoney, where+": writes", "a settlement does not decode")
-		return
-	}
-	if !contracts.ValidSerial(s.Number) {
-		a.fail(checkCertificates, where+": settlement number", "its check digit is wrong")
-	}
-	if s.Paid != 0 || s.Collected != 0 {
-		return // written again when it was paid; counted at the first time
-	}
-	v, ok := opened[contracts.SettlementValue](a, contracts.TagSettlement, s.Value)
-	if !ok {
-		return
-	}
-	var debit, credit, escrow contracts.Fen
-	for _, p := range v.Postings {
-		debit, credit = debit+p.Debit, credit+p.Credit
-		if p.Account == "escrow" {
-			escrow += p.Debit - p.Credit
-		}
-	}
-	if debit != credit {
-		a.fail(checkMoney, where+": postings", "debits are %d fen, credits %d", debit, credit)
-	}
-	if v.Units*int64(v.UnitPrice) > int64(v.Usage)*10_000+5_000 || v.Units*int64(v.UnitPrice) < int64(v.Usage)*10_000-5_000 {
-		a.fail(checkMoney, where+": usage", "it is not units times price")
-	}
-	b.escrow[s.Agreement] -= escrow
-	b.due[w.Key] = v.ProviderNet
-	a.check(checkMoney).Count++
-}
-
-func (b *books) balance(a *audit, w contracts.Write, where string) {
-	e, err := contracts.Read[contracts.Escrow](w.Value)
-	if err != nil {
-		a.fail(checkMoney, where+": writes", "an escrow does not decode")
-		return
-	}
-	v, ok := opened[contracts.EscrowValue](a, contracts.TagEscrow, e.Balance)
-	if !ok {
-		return
-	}
-	agreement := contracts.ID(strings.TrimPrefix(w.Key, "clr/escrow/"))
-	if v.Balance != b.escrow[agreement] || v.Balance < 0 {
-		a.fail(checkMoney, where+": escrow", "the balance is %d fen, movements and settlements make %d", v.Balance, b.escrow[agreement])
-	}
-	a.check(checkMoney).Count++
-}
-
-func certificate(a *audit, w contracts.Write, where string) {
-	c, err := contracts.Read[contracts.Certificate](w.Value)
-	if err != nil || !contracts.ValidSerial(c.Number) {
-		a.fail(checkCertificates, where+": certificate", "it does not decode, or its check digit is wrong")
-		return
-	}
-	ag, err := contracts.Read[contracts.Agreement](a.state[contracts.KeyAgreement(c.Agreement)])
-	if err != nil || ag.Digest != c.Digest {
-		a.fail(checkCertificates, where+": certificate", "its digest is not the agreement's")
-		return
-	}
-	a.check(checkCertificates).Count++
-}
-
-// closeBooks ends the audit of money.
-func (a *audit) closeBooks() {
-	for id, f := range a.money.escrow {
-		if f < 0 {
-			a.fail(checkMoney, EntriesFile, "the escrow of agreement %s is below zero", id)
+		escrows += d.escrow
+		for _, o := range d.owed {
+			if !o.paid {
+				toProviders += o.net
+				unpaid++
+			}
+			if !o.prepaid && !o.collected {
+				byBuyers += o.total
+			}
 		}
 	}
-	if n := len(a.money.due); n > 0 && a.check(checkMoney).Verdict == Verified {
-		a.check(checkMoney).Detail = fmt.Sprintf("%d settlements are not paid out yet", n)
+	if b.blind > 0 || a.findings[CheckMoney].Verdict == Failed {
+		return
 	}
+	for _, x := range []struct {
+		left, right contracts.Fen
+		what        say
+	}{
+		{s.deposits, escrows + s.charged + s.refunds, say{"deposits are not escrows + charges + refunds", "存入不等于托管余额+扣款+退款"}},
+		{s.charged + s.billed, s.earned + s.fees, say{"what buyers owe is not what providers and venue earn", "买方应付不等于供方与场所所得"}},
+		{s.earned, s.paid + toProviders, say{"what providers earn is not paid + owed", "供方所得不等于已付+应付"}},
+		{s.billed, s.collected + byBuyers, say{"what is billed is not collected + owed", "后付账款不等于已收+应收"}},
+	} {
+		if x.left != x.right {
+			a.fail(CheckMoney, EntriesFile+": books", say{x.what.en + ": %d, %d fen", x.what.zh + "：%d、%d 分"}, x.left, x.right)
+		}
+	}
+	a.note(CheckMoney, say{"%d fen paid in = %d in escrow + %d charged + %d given back; providers earned %d, the venue %d; %d settlements not paid out",
+		"存入 %d 分 = 托管 %d + 扣款 %d + 退回 %d；供方所得 %d 分，场所 %d 分；%d 笔结算未付出"}, s.deposits, escrows, s.charged, s.refunds, s.earned, s.fees, unpaid)
 }

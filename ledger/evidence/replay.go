@@ -1,0 +1,134 @@
+package evidence
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/canon"
+)
+
+// replay runs the rules on an entry over the state before it and compares. It changes nothing but it.
+func (a *audit) replay(it *item, before view, last contracts.Millis) {
+	it.cmd.Find = func(tag string, c contracts.Hash) (contracts.Opening, bool) {
+		o, ok := a.find(tag, c)
+		if !ok {
+			it.missing = append(it.missing, c)
+		}
+		return o, ok
+	}
+	if now, err := contracts.NextTime(before, last, it.e.Time); err != nil || now != it.e.Time {
+		it.late = now
+	}
+	it.res, it.refused = a.cfg.apply(before, contracts.Env{Ledger: a.trust.Ledger, Now: it.e.Time}, it.cmd)
+	if it.refused != nil {
+		it.res = nil
+		return
+	}
+	if !it.res.Repeated {
+		it.differs = differing(it.res, it.e)
+	}
+}
+
+// judge enters what was found about an entry, in order.
+func (a *audit) judge(it *item, before view) {
+	a.link(it)
+	if it.e == nil {
+		a.fail(CheckEntries, it.where(field(it.err)), say{"%v", "%v"}, it.err)
+		return
+	}
+	a.count(CheckEntries, 1)
+	if it.cmd == nil {
+		a.fail(CheckSignatures, it.where(signedField(it.sig)), say{"%v", "%v"}, it.sig)
+		a.skip(CheckRules, say{"a command's signature does not verify", "有命令签名无效"})
+		return
+	}
+	a.count(CheckSignatures, len(it.e.Signatures))
+	var r *contracts.Refusal
+	switch {
+	case it.late != 0:
+		a.fail(CheckRules, it.where("time"), say{"the ledger's clock gives %d", "账本时钟应为 %d"}, it.late)
+	case it.refused == nil && it.res.Repeated:
+		a.fail(CheckRules, it.where("command.id"), say{"the command was accepted before", "命令此前已被接受"})
+	case it.refused == nil && it.differs != "":
+		a.fail(CheckRules, it.where(it.differs), say{"the rules give something else", "规则给出的结果不同"})
+	case it.refused == nil:
+		a.count(CheckRules, 1)
+	case errors.As(it.refused, &r) && r.Code == "opening.missing" && len(it.missing) > 0:
+		if f := formed(it, before); f != "" {
+			a.fail(CheckRules, it.where(f), say{"no rule writes this, whatever the missing opening says", "无论缺失的私密值为何，规则都不会如此写入"})
+			break
+		}
+		a.skip(CheckRules, unopened)
+		for _, w := range it.e.Writes {
+			for _, c := range commitments(w) {
+				a.use(c, it.where("writes."+w.Key))
+			}
+		}
+	default:
+		a.fail(CheckRules, it.where(signedField(it.refused)), say{"the rules don't accept it: %v", "规则不接受：%v"}, it.refused)
+	}
+	for _, c := range it.missing {
+		a.use(c, it.where(signedField(it.refused)))
+	}
+	if it.res != nil {
+		for _, k := range it.res.Openings {
+			a.use(k.Commitment, it.where("writes"))
+		}
+	}
+	a.money.entry(a, it, before)
+}
+
+// signedField names the part of the signed command that a refusal is about.
+func signedField(err error) string {
+	var r *contracts.Refusal
+	switch {
+	case !errors.As(err, &r):
+		return "command"
+	case strings.HasPrefix(string(r.Code), "signature.") || strings.HasPrefix(string(r.Code), "key."):
+		return "signatures"
+	case r.Field != "":
+		return "command." + r.Field
+	}
+	return "command"
+}
+
+var publicKinds = func() map[string]bool {
+	m := map[string]bool{}
+	for _, k := range contracts.Kinds() {
+		m[k.Name] = k.Public
+	}
+	return m
+}()
+
+// formed checks what can be checked of an entry whose rules need an opening that isn't there. Signers, time and id were
+// checked before the rules asked for it. It names the wrong field.
+func formed(it *item, before view) string {
+	e := it.e
+	rules, err := contracts.RulesOf(before)
+	if err != nil || rules == nil || rules.Version != e.Rulebook {
+		return "rulebook"
+	}
+	out := contracts.Outcome{Digest: it.cmd.Digest, Kind: it.cmd.Kind}
+	for _, v := range e.Events {
+		out.Events = append(out.Events, struct {
+			Name   string       `json:"name"`
+			Object contracts.ID `json:"object,omitempty"`
+		}{v.Name, v.Object})
+	}
+	key := contracts.KeyCommand(it.cmd.ID)
+	i := slices.IndexFunc(e.Writes, func(w contracts.Write) bool { return w.Key == key })
+	switch {
+	case i < 0 || !bytes.Equal(e.Writes[i].Value, canon.Marshal(out)):
+		return "writes." + key
+	case e.Public != publicKinds[it.cmd.Kind]:
+		return "public"
+	case !slices.Equal(contracts.Objects(e.Writes), e.Objects):
+		return "objects"
+	case e.Public != (len(e.Audience) == 0):
+		return "audience"
+	}
+	return ""
+}
