@@ -112,7 +112,7 @@ func (d *Desk) Submit(ctx context.Context, sub contracts.Submission) (*ledger.Re
 	r, err := d.Ledger.Submit(ctx, sub)
 	if !errors.Is(err, ledger.ErrOutcomeUnknown) {
 		// An answer, or a failure after which nothing was accepted and the caller sends the same again.
-		d.forget(ctx, i.Command)
+		d.forget(ctx, i)
 	}
 	return r, err
 }
@@ -122,9 +122,10 @@ func (d *Desk) Lookup(ctx context.Context, id contracts.ID) (*ledger.Answer, err
 	return d.Ledger.Lookup(ctx, id)
 }
 
-func (d *Desk) forget(ctx context.Context, command string) {
-	if _, err := d.DB.ExecContext(ctx, `DELETE FROM app.intents WHERE command = $1`, command); err != nil {
-		d.Log.WarnContext(ctx, "couldn't remove an answered intent, Resume will", "command", command, "err", err)
+// forget removes an intent. Other bytes under the same command id have their own fate: they are not forgotten with these.
+func (d *Desk) forget(ctx context.Context, i intent) {
+	if _, err := d.DB.ExecContext(ctx, `DELETE FROM app.intents WHERE command = $1 AND raw = $2`, i.Command, i.Raw); err != nil {
+		d.Log.WarnContext(ctx, "couldn't remove an answered intent, Resume will", "command", i.Command, "err", err)
 	}
 }
 
@@ -156,7 +157,7 @@ func (d *Desk) Resume(ctx context.Context) error {
 				d.Log.InfoContext(ctx, "a command was resumed", "command", i.Command)
 			}
 		}
-		d.forget(ctx, i.Command)
+		d.forget(ctx, i)
 	}
 	return nil
 }

@@ -1,27 +1,20 @@
 package trading_test
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"testing"
 
-	"github.com/jmoiron/sqlx"
-
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/contractstest"
 	"github.com/bund-exchange/bund/contracts/policy"
-	"github.com/bund-exchange/bund/ledger/embedded"
-	"github.com/bund-exchange/bund/server/catalog"
 	"github.com/bund-exchange/bund/server/projection"
-	"github.com/bund-exchange/bund/server/projection/projectiontest"
 	"github.com/bund-exchange/bund/server/trading"
 )
 
 func TestErasuresAreCarriedOut(t *testing.T) {
-	ctx := context.Background()
-	m := projectiontest.Begin(t, func(db *sqlx.DB) embedded.Openings { return trading.Openings{DB: db} }, catalog.Schema(), trading.Schema())
+	m, _ := begin(t)
 	d, err := m.Agree(m.Listed(), contracts.Trade, contractstest.Policy(policy.PreLoan), contractstest.Terms())
 	m.Must(err)
 	openings := trading.Openings{DB: m.DB}
