@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/dictionary"
 )
 
 // AsOf is the end of 2013, the last year in the data set, in Shanghai: the date of the provider's dataset as a whole.
@@ -78,34 +79,25 @@ var days = map[int]bool{5: true, 15: true, 20: true, 32: true, 43: true, 44: tru
 // Title says what a column is, in Chinese and English.
 func Title(column int) (zh, en string) { return titles[column][0], titles[column][1] }
 
-// field and dictionary have the form in which a node's vault reads field dictionaries. This package imports no node.
-type field struct {
-	Name    string `json:"name"`
-	Title   string `json:"title"`
-	TitleEn string `json:"titleEn"`
-	Type    string `json:"type"`
-	Unit    string `json:"unit,omitempty"`
-	Scale   int    `json:"scale,omitempty"`
-	Format  string `json:"format,omitempty"`
-}
-
-type dictionary struct {
-	Key    string  `json:"key"`
-	Fields []field `json:"fields"`
-}
-
-// ProviderDictionary is the field dictionary of the provider's dataset, as JSON.
-func ProviderDictionary() []byte {
-	d := dictionary{Key: "code", Fields: []field{{Name: "code", Title: "统一社会信用代码（构造）", TitleEn: "unified social credit code (synthetic)", Type: "text", Format: "credit_code"}}}
+// Schema is the field dictionary of the provider's dataset: the code and 39 ratios. Its digest goes into the product's
+// facts.
+func Schema() *dictionary.Dictionary {
+	d := &dictionary.Dictionary{Key: "code", Fields: []dictionary.Field{{Name: "code", Title: "统一社会信用代码（构造）", TitleEn: "unified social credit code (synthetic)",
+		Type: dictionary.Text, Format: dictionary.CreditCodeFormat}}}
 	for _, column := range ProviderColumns {
 		zh, en := Title(column)
-		f := field{Name: Name(column), Title: zh, TitleEn: en, Type: "decimal", Unit: "比率 ratio", Scale: microDigits}
+		f := dictionary.Field{Name: Name(column), Title: zh, TitleEn: en, Type: dictionary.Decimal, Unit: "比率 ratio", Scale: microDigits}
 		if days[column] {
 			f.Unit = "天 days"
 		}
 		d.Fields = append(d.Fields, f)
 	}
-	b, err := json.MarshalIndent(d, "", "  ")
+	return d
+}
+
+// ProviderDictionary is Schema as a file that `datanode import --schema` reads: JSON, which is YAML too.
+func ProviderDictionary() []byte {
+	b, err := json.MarshalIndent(Schema(), "", "  ")
 	if err != nil {
 		panic(fmt.Sprintf("polish: dictionary: %v", err)) // strings and integers only
 	}

@@ -65,6 +65,19 @@ type Company struct {
 // Ratio gives the value of X1–X64, gaps filled.
 func (c *Company) Ratio(column int) Micro { return c.ratio[column] }
 
+// BankHalf gives the companies as the bank has them: its own ratios and the outcomes. The provider's ratios are gone from
+// it, so whoever is given only this can have them from nowhere but the provider.
+func BankHalf(companies []Company) []Company {
+	half := make([]Company, len(companies))
+	for i := range companies {
+		half[i].Code, half[i].Bankrupt = companies[i].Code, companies[i].Bankrupt
+		for _, column := range BankColumns {
+			half[i].ratio[column] = companies[i].ratio[column]
+		}
+	}
+	return half
+}
+
 // firstCode keeps these codes apart from those of other synthetic companies.
 const firstCode = 0x50_000000
 

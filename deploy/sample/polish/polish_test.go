@@ -10,17 +10,21 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/dictionary"
 	"github.com/bund-exchange/bund/deploy/sample/polish"
 	"github.com/bund-exchange/bund/node/vault"
 )
 
+var loaded = sync.OnceValues(polish.Companies)
+
 func companies(t testing.TB) []polish.Company {
 	t.Helper()
-	c, err := polish.Companies()
+	c, err := loaded()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +148,45 @@ func TestProviderHalfImports(t *testing.T) {
 	// A change here is a change of the data that the published headline rests on.
 	if want := contracts.Hash("531152e5dc1128c9f08737d1098b67cd07d4f798bcf251df15f26fa8751670b5"); d.Digest() != want {
 		t.Errorf("digest %s, want %s", d.Digest(), want)
+	}
+}
+
+func TestSchemaIsTheFile(t *testing.T) {
+	s := polish.Schema()
+	read, err := dictionary.Read(polish.ProviderDictionary())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read.Digest() != s.Digest() || s.Key != "code" || !slices.Equal(s.Names(), append([]string{"code"}, polish.Names(polish.ProviderColumns)...)) {
+		t.Errorf("file %s, schema %s with fields %v", read.Digest(), s.Digest(), s.Names())
+	}
+}
+
+// TestHalvesAreApart: what the bank holds has nothing of what the provider sells, and the other way about.
+func TestHalvesAreApart(t *testing.T) {
+	all := companies(t)
+	half := polish.BankHalf(all)
+	for i := range half {
+		if half[i].Code != all[i].Code || half[i].Bankrupt != all[i].Bankrupt {
+			t.Fatalf("company %d is %s, want %s", i, half[i].Code, all[i].Code)
+		}
+		for c := 1; c <= 64; c++ {
+			want := polish.Micro(0)
+			if slices.Contains(polish.BankColumns, c) {
+				want = all[i].Ratio(c)
+			}
+			if got := half[i].Ratio(c); got != want {
+				t.Fatalf("company %d: x%d is %v, want %v", i, c, got, want)
+			}
+		}
+	}
+	var csv bytes.Buffer
+	if err := polish.WriteProvider(&csv, all); err != nil {
+		t.Fatal(err)
+	}
+	header, _, _ := strings.Cut(csv.String(), "\n")
+	if header != "code,"+strings.Join(polish.Names(polish.ProviderColumns), ",") {
+		t.Errorf("the provider sells %s", header)
 	}
 }
 
