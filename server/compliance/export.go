@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -18,12 +19,15 @@ import (
 	"github.com/bund-exchange/bund/ledger/publish"
 )
 
+// Source gives entries as ledger.Ledger does.
+type Source interface {
+	Entries(ctx context.Context, from uint64, limit int) ([]*ledger.Stored, error)
+}
+
 // Exporter makes evidence packages of the whole ledger.
 type Exporter struct {
 	LedgerID string
-	Ledger   interface {
-		Entries(ctx context.Context, from uint64, limit int) ([]*ledger.Stored, error)
-	}
+	Ledger   Source
 	Head     func() (publish.Head, bool)
 	Openings interface {
 		All(ctx context.Context, fn func(contracts.KeptOpening) error) error
@@ -34,6 +38,9 @@ type Exporter struct {
 
 // ErrNothingPublished means that there is no head yet that an export could be held against.
 var ErrNothingPublished = errors.New("nothing is published yet")
+
+// ErrErased means that something was erased while the export was made: ask again when that is published.
+var ErrErased = errors.New("couldn't export: something was erased just now")
 
 // Write makes the package in dir, which must be new or empty.
 func (x *Exporter) Write(ctx context.Context, dir, requester, reason string, openings bool) error {
@@ -61,11 +68,34 @@ func (x *Exporter) Write(ctx context.Context, dir, requester, reason string, ope
 		at += uint64(len(es))
 	}
 	if openings {
-		if err := x.Openings.All(ctx, w.Opening); err != nil {
+		if err := x.openings(ctx, w, head.Size); err != nil {
 			return err
 		}
 	}
 	return w.Close(head.Signed)
+}
+
+// openings adds the openings. One that is erased while the export is made would be missing without an erasure among the
+// exported entries, which an audit must call a failure: such an export is not finished.
+func (x *Exporter) openings(ctx context.Context, w *evidence.Writer, from uint64) error {
+	if err := w.WithOpenings(); err != nil {
+		return err
+	}
+	if err := x.Openings.All(ctx, w.Opening); err != nil {
+		return err
+	}
+	for {
+		es, err := x.Ledger.Entries(ctx, from, 1000)
+		if err != nil || len(es) == 0 {
+			return err
+		}
+		for _, e := range es {
+			if slices.ContainsFunc(e.Events, func(v contracts.Event) bool { return v.Name == "erasure.recorded" }) {
+				return ErrErased
+			}
+		}
+		from += uint64(len(es))
+	}
 }
 
 // Zip is Write into one file of a temporary folder; the caller closes the reader, which removes everything.
