@@ -1,10 +1,11 @@
-// Command catalogbench measures a page of search results in the query layer: 100,000 products, pages of 50, a word of
-// two characters, two facets, counts, 8 callers, 2,000 random queries. It starts a PostgreSQL of its own unless
-// DATABASE_URL names an empty database.
+// Command catalogbench measures a page of search results over HTTP on loopback, and in the query layer: 100,000 products,
+// pages of 50, a word of two characters, two facets, counts, 8 callers, 2,000 random queries. It starts a PostgreSQL of
+// its own unless DATABASE_URL names an empty database.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -58,17 +59,35 @@ func run(ctx context.Context, products, queries, callers int) error {
 	}
 	fmt.Printf("figure catalog.sequential_scans %d plans\n", scans)
 	c := &catalog.Catalog{DB: db.DB}
-	for seed, count := range []bool{false, true} {
-		if _, err := measure(ctx, c, queries, callers, uint64(seed), count); err != nil { // fills the caches
+	api, stop, err := serve(db.DB, callers)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	for i, m := range []struct {
+		name string
+		ask  func(context.Context, catalog.Query) error
+	}{
+		{"catalog.query", func(ctx context.Context, q catalog.Query) error {
+			q.Count = nil
+			_, err := c.Search(ctx, q)
+			return err
+		}},
+		{"catalog.query_counted", func(ctx context.Context, q catalog.Query) error {
+			_, err := c.Search(ctx, q)
+			return err
+		}},
+		{"catalog.page", api.page},
+	} {
+		if _, err := measure(ctx, m.ask, queries, callers, uint64(i)); err != nil { // fills the caches
 			return err
 		}
-		took, err := measure(ctx, c, queries, callers, uint64(10+seed), count)
+		took, err := measure(ctx, m.ask, queries, callers, uint64(10+i))
 		if err != nil {
 			return err
 		}
-		name := map[bool]string{false: "catalog.query", true: "catalog.query_counted"}[count]
 		fmt.Printf("figure %s_p50_ms %.2f ms\nfigure %s_p99_ms %.2f ms\nfigure %s_max_ms %.2f ms\n",
-			name, took[len(took)/2], name, took[len(took)*99/100], name, took[len(took)-1])
+			m.name, took[len(took)/2], m.name, took[len(took)*99/100], m.name, took[len(took)-1])
 	}
 	return nil
 }
@@ -87,20 +106,15 @@ func sequentialScans(ctx context.Context, c *catalog.Catalog, qs []catalog.Query
 }
 
 // measure gives the milliseconds that each query took, ascending.
-func measure(ctx context.Context, c *catalog.Catalog, queries, callers int, seed uint64, count bool) ([]float64, error) {
+func measure(ctx context.Context, ask func(context.Context, catalog.Query) error, queries, callers int, seed uint64) ([]float64, error) {
 	qs := catalogtest.Queries(queries, seed)
 	took, errs := make([]float64, len(qs)), make([]error, callers)
 	var wg sync.WaitGroup
 	for w := range callers {
 		wg.Go(func() {
 			for i := w; i < len(qs); i += callers {
-				q := qs[i]
-				if !count {
-					q.Count = nil
-				}
 				began := time.Now()
-				if _, err := c.Search(ctx, q); err != nil {
-					errs[w] = err
+				if errs[w] = ask(ctx, qs[i]); errs[w] != nil {
 					return
 				}
 				took[i] = float64(time.Since(began).Microseconds()) / 1000
@@ -108,10 +122,8 @@ func measure(ctx context.Context, c *catalog.Catalog, queries, callers int, seed
 		})
 	}
 	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	slices.Sort(took)
 	return took, nil
