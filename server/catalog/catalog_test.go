@@ -100,6 +100,11 @@ func TestSearch(t *testing.T) {
 	if p.Counted != 3 || fmt.Sprint(p.Counts) != "map[grade:map[L2:1 L3:2]]" || len(p.Listings) != 1 {
 		t.Errorf("counted %d: %v", p.Counted, p.Counts)
 	}
+	p, err = c.Search(ctx, catalog.Query{Count: []catalog.Facet{catalog.ByGrade}, After: p.Next})
+	m.Must(err)
+	if p.Counts != nil || len(p.Listings) != 2 {
+		t.Errorf("the second page counts %v", p.Counts)
+	}
 	if l := p.Listings[0]; l.Provider != m.Provider.ID || l.ProviderName != m.Provider.App.Name || l.ListedAt == 0 || !contracts.ValidSerial(l.Certificate) {
 		t.Errorf("a listing is %+v", l)
 	}

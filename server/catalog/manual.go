@@ -110,11 +110,9 @@ type Price struct {
 }
 
 var (
-	fieldTypes   = []string{"text", "integer", "decimal", "boolean", "date", "month", "code"}
 	productTypes = []string{"dataset", "service", "application", "report", "model"}
 	updates      = []string{"real_time", "daily", "weekly", "monthly", "quarterly", "yearly", "once"}
 	docKinds     = []string{"legal_opinion", "quality_report", "undertaking", "valuation", "licence"}
-	fieldName    = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 	monthForm    = regexp.MustCompile(`^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])$`)
 )
 

@@ -21,7 +21,7 @@ const (
 	maxRunes = 64
 	maxWords = 8
 	// CountLimit bounds the work of counting: beyond so many matches, counts are of the newest ones and say so.
-	CountLimit = 1000
+	CountLimit = 500
 )
 
 // BadQuery says which part of a search can't be understood. It is the caller's mistake.
@@ -33,7 +33,7 @@ func (e *BadQuery) Error() string { return e.Field + ": " + e.What }
 type Query struct {
 	Words  string
 	Select map[Facet]string
-	Count  []Facet // to count the matches by
+	Count  []Facet // to count the matches by, on the first page only
 	After  string  // cursor of the page before; "" for the first
 	Limit  int     // 0: PageSize
 }
@@ -91,7 +91,7 @@ func (q *Query) filter() (f filter, err error) {
 			return f, &BadQuery{"count", "unknown facet"}
 		}
 	}
-	f.count = len(q.Count) > 0
+	f.count = len(q.Count) > 0 && q.After == ""
 	if f.limit = q.Limit; f.limit <= 0 || f.limit > PageSize {
 		f.limit = PageSize
 	}
@@ -201,7 +201,7 @@ func (c *Catalog) Search(ctx context.Context, q Query) (*Page, error) {
 			page.Counted = r.N
 		}
 	}
-	if len(q.Count) > 0 {
+	if f.count {
 		if page.Counts, err = c.name(ctx, q.Count, counts); err != nil {
 			return nil, err
 		}
