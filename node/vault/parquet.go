@@ -75,12 +75,18 @@ func (p *parquetSource) guard(f func() error) (err error) {
 func (p *parquetSource) open(_ context.Context, schema *Schema) (rowReader, error) {
 	rows := &parquetRows{source: p, values: make([]string, len(schema.Fields)), buf: make([]parquet.Row, 64)}
 	err := p.guard(func() error {
+		if err := checkFooter(p, p.size); err != nil {
+			return err
+		}
 		f, err := parquet.OpenFile(p, p.size, &parquet.FileConfig{SkipPageIndex: true, SkipBloomFilters: true, ReadBufferSize: 256 << 10})
 		if err != nil {
 			return err
 		}
+		if err := rows.columns(schema, f.Schema().Fields()); err != nil {
+			return err
+		}
 		rows.groups = f.RowGroups()
-		return rows.columns(schema, f.Schema().Fields())
+		return checkPages(p, p.size, f)
 	})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,8 @@ import (
 	"math"
 	"math/big"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +140,29 @@ func TestParquetNumbers(t *testing.T) {
 	}
 }
 
+// TestParquetSizesAreNotBelieved: a file whose words ask for gigabytes is a fault before they are taken.
+func TestParquetSizesAreNotBelieved(t *testing.T) {
+	good := writeParquet(t, taxRecords(t))
+	footer := bytes.Clone(good)
+	copy(footer[len(footer)-8:], "\xf0\xff\xff\xff")
+	// The first page header begins at 4: field 1 (type), then field 2 is the size as decoded, a varint.
+	if good[4] != 0x15 || good[6] != 0x15 {
+		t.Fatalf("the first page header begins with % x", good[4:12])
+	}
+	page := slices.Concat(good[:7], []byte("\xfe\xff\xff\xff\x0f"), good[8:])
+	for name, b := range map[string][]byte{"footer": footer, "page": page} {
+		v := newVault(t)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := importParquet(v, taxSchema(), b)
+		runtime.ReadMemStats(&after)
+		var faults Faults
+		if taken := after.TotalAlloc - before.TotalAlloc; !errors.As(err, &faults) || faults[0].Code != FileFormat || taken > 100<<20 {
+			t.Errorf("%s: got %v after %d bytes", name, err, taken)
+		}
+	}
+}
+
 func TestParquetFaults(t *testing.T) {
 	good := writeParquet(t, taxRecords(t))
 	type lists struct {
@@ -216,6 +241,11 @@ func FuzzImportParquet(f *testing.F) {
 		{Name: "v", Title: "值", TitleEn: "value", Type: Decimal, Scale: 18, Nullable: true, Empty: "无", EmptyEn: "none"}}}
 	f.Add(writeParquet(f, []record{{"a", 1.5}, {"b", 0}}), 40, byte(7))
 	f.Add(writeParquet(f, []record{{"a", 1.5}, {"啊", -2}}, parquet.Compression(&parquet.Snappy)), 0, byte('P'))
+	type compact struct {
+		K string  `parquet:"k,dict"`
+		V float64 `parquet:"v,dict,optional"`
+	}
+	f.Add(writeParquet(f, []compact{{"a", 1.5}, {"b", 1.5}}, parquet.DataPageVersion(2), parquet.Compression(&parquet.Zstd)), 4, byte(255))
 	f.Add([]byte("PAR1PAR1"), 0, byte(0))
 	v, err := openOn(hastyDisk{}, Config{Dir: f.TempDir(), Now: func() time.Time { return noon }})
 	if err != nil {

@@ -401,7 +401,7 @@ func TestEveryFlippedBit(t *testing.T) {
 		t.Fatal(err)
 	}
 	var queries []Query
-	for n := range uint32(30) {
+	for n := uint32(0); n < 30; n += 3 {
 		queries = append(queries, Query{Key: string(contracts.SyntheticCreditCode(n)), Fields: taxSchema().Names()})
 	}
 	want := make([]Answer, len(queries))

@@ -86,6 +86,26 @@ func TestFileIsTheOneAttributed(t *testing.T) {
 	}
 }
 
+// TestTracesAreAsAttributed: the two traces of recording that ATTRIBUTION.md warns of.
+func TestTracesAreAsAttributed(t *testing.T) {
+	var same, sameBankrupt, zero, zeroBankrupt int
+	for _, c := range companies(t) {
+		n := 0
+		if c.Bankrupt {
+			n = 1
+		}
+		if c.Ratio(24) == c.Ratio(18) {
+			same, sameBankrupt = same+1, sameBankrupt+n
+		}
+		if c.Ratio(22) == 0 {
+			zero, zeroBankrupt = zero+1, zeroBankrupt+n
+		}
+	}
+	if same != 169 || sameBankrupt != 164 || zero != 534 || zeroBankrupt != 0 {
+		t.Errorf("%d companies have X24 = X18, %d bankrupt; %d have X22 = 0, %d bankrupt", same, sameBankrupt, zero, zeroBankrupt)
+	}
+}
+
 func TestColumnsAreSplitOnce(t *testing.T) {
 	var all []int
 	all = append(append(all, polish.BankColumns...), polish.ProviderColumns...)
