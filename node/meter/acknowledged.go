@@ -14,7 +14,7 @@ import (
 func (l *Log) Acknowledge(ctx context.Context, a Signed) error {
 	rng, err := l.examine(&a)
 	if err != nil || rng == nil {
-		return err
+		return l.p.standing(err)
 	}
 	return l.p.run(ctx, &job{log: l, kind: jobAck, ack: &a, rng: rng, done: make(chan struct{})})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -81,6 +82,8 @@ func (l *lease) held() (t leaseToken, err error) {
 	var b [leaseSize + 1]byte
 	n, err := l.file.ReadAt(b[:], 0)
 	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return t, fmt.Errorf("couldn't read fence: %w", err)
 	case n == 0:
 		return t, nil // new
 	case n != leaseSize || crc32.Checksum(b[:16], castagnoli) != binary.BigEndian.Uint32(b[16:]):

@@ -158,7 +158,7 @@ func (l *Log) Leaves(epoch, from int64, limit int) (leaves, head []byte, err err
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if epoch != l.state.epoch {
-		return nil, nil, l.refuseLocked(EpochMismatch, "the log is in another epoch")
+		return nil, nil, l.p.standing(l.refuseLocked(EpochMismatch, "the log is in another epoch"))
 	}
 	for size := l.sizeLocked(); from >= 0 && from < size && limit > 0; from, limit = from+1, limit-1 {
 		raw, err := l.leafLocked(from)
@@ -172,6 +172,11 @@ func (l *Log) Leaves(epoch, from int64, limit int) (leaves, head []byte, err err
 
 // AnswerAt gives the answer of a leaf that is not acknowledged, at no charge, outside the window.
 func (l *Log) AnswerAt(epoch, seq int64) (*Answer, error) {
+	a, err := l.answerAt(epoch, seq)
+	return a, l.p.standing(err)
+}
+
+func (l *Log) answerAt(epoch, seq int64) (*Answer, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {

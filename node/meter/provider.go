@@ -110,6 +110,20 @@ func (p *Provider) Err() error {
 	return p.dead
 }
 
+// standing turns a refusal into a failure if this writer was overtaken: an old writer's "no" rests on an old log, and
+// the caller would believe it. Reading the token without the lock is enough: if it is still ours, so was the log.
+func (p *Provider) standing(err error) error {
+	var r *Refusal
+	if !errors.As(err, &r) {
+		return err
+	}
+	if lost := p.store.lease.check(); lost != nil {
+		p.stop(lost)
+		return p.failure()
+	}
+	return err
+}
+
 // Groups counts the group commits since the writer started.
 func (p *Provider) Groups() int64 { return p.groups.Load() }
 

@@ -21,6 +21,11 @@ const (
 // acknowledged. Errors that are a *Refusal are answers; after any other error nothing was served, and the same id may
 // be sent again.
 func (l *Log) Serve(ctx context.Context, c *Call) (*Answer, error) {
+	a, err := l.serve(ctx, c)
+	return a, l.p.standing(err)
+}
+
+func (l *Log) serve(ctx context.Context, c *Call) (*Answer, error) {
 	digest := Digest(sha256.Sum256(c.Body))
 	l.mu.Lock()
 	j, a, err := l.againLocked(c, digest)

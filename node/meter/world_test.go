@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -240,6 +241,26 @@ func (w *world) forge(id RequestID, body string) Leaf {
 		w.t.Fatal(err)
 	}
 	return j.leaf
+}
+
+// splitBetween sends every second request to an overtaken node, if there is one.
+func splitBetween(old *atomic.Pointer[Log], n *atomic.Int64) func(http.Handler) http.Handler {
+	return func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if l := old.Load(); l != nil && n.Add(1)%2 == 0 {
+				l.Handler().ServeHTTP(rw, r)
+				return
+			}
+			h.ServeHTTP(rw, r)
+		})
+	}
+}
+
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (w *world) requestID(body string) RequestID {
