@@ -60,7 +60,7 @@ func (k PublicKey) Check() error {
 			return errors.New("want 32 bytes")
 		}
 	case ES256:
-		if x, _ := elliptic.UnmarshalCompressed(elliptic.P256(), b); x == nil {
+		if p256Key(b) == nil {
 			return errors.New("want a compressed point of P-256")
 		}
 	case WebAuthnES256, SM2SM3:
@@ -82,8 +82,8 @@ func (k PublicKey) Verify(msg, sig []byte) bool {
 	case Ed25519:
 		return len(b) == ed25519.PublicKeySize && ed25519.Verify(b, msg, sig)
 	case ES256:
-		x, y := elliptic.UnmarshalCompressed(elliptic.P256(), b)
-		if x == nil {
+		key := p256Key(b)
+		if key == nil {
 			return false
 		}
 		r, s := new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])
@@ -91,7 +91,7 @@ func (k PublicKey) Verify(msg, sig []byte) bool {
 			return false
 		}
 		d := sha256.Sum256(msg)
-		return ecdsa.Verify(&ecdsa.PublicKey{Curve: elliptic.P256(), X: x, Y: y}, d[:], r, s)
+		return ecdsa.Verify(key, d[:], r, s)
 	}
 	return false
 }
@@ -105,7 +105,31 @@ func Ed25519Key(k ed25519.PublicKey) PublicKey {
 
 // ES256Key gives the ledger's form of a P-256 public key.
 func ES256Key(k *ecdsa.PublicKey) PublicKey {
-	return PublicKey(string(ES256) + ":" + hex.EncodeToString(elliptic.MarshalCompressed(elliptic.P256(), k.X, k.Y)))
+	b, err := k.Bytes() // 4 ‖ x ‖ y
+	if err != nil || k.Curve != elliptic.P256() {
+		panic("contracts: no key of P-256")
+	}
+	return PublicKey(string(ES256) + ":" + hex.EncodeToString(append([]byte{2 | b[64]&1}, b[1:33]...)))
+}
+
+// p256Key reads a compressed point, nil when it is none of the curve.
+func p256Key(b []byte) *ecdsa.PublicKey {
+	if len(b) != 33 {
+		return nil
+	}
+	x, y := elliptic.UnmarshalCompressed(elliptic.P256(), b)
+	if x == nil {
+		return nil
+	}
+	u := make([]byte, 65)
+	u[0] = 4
+	x.FillBytes(u[1:33])
+	y.FillBytes(u[33:])
+	k, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), u)
+	if err != nil {
+		return nil
+	}
+	return k
 }
 
 // ES256Signature turns a DER-less (r, s) pair into the one accepted encoding, r‖s with low s.

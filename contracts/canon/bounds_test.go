@@ -128,7 +128,8 @@ func TestTypesWithoutCanonicalForm(t *testing.T) {
 		A string `json:"a,string"`
 	}
 	type lost struct {
-		a string //nolint:unused // its being there is the test
+		//lint:ignore U1000 its being there is the test
+		a string
 	}
 	type twin struct {
 		base

@@ -67,7 +67,7 @@ func (m *Market) Run(ctx context.Context) error {
 	clerk := &clearing.Clerk{DB: m.db.DB, Desk: desk, Openings: m.openings, Projection: m.proj, Ledger: m.cfg.Ledger, Key: m.cfg.machine, Now: m.now, Log: m.log, Every: 10 * time.Second}
 	g, ctx := errgroup.WithContext(ctx)
 	for name, job := range map[string]func(context.Context) error{
-		"published log": m.pub.Run, "projection": m.proj.Run, "clerk": clerk.Run,
+		"published log": m.pub.Run, "projection": m.proj.Run, "clerk": clerk.Run, "eraser": (&trading.Eraser{DB: m.db.DB, Log: m.log}).Run,
 		"sign-ins": func(ctx context.Context) error {
 			return m.identity.Run(ctx, func(err error) { m.log.Warn("couldn't sweep sign-ins", "err", err) })
 		},
