@@ -180,6 +180,18 @@ func (c *audited) edges() error {
 		if from != to && !slices.Contains(ways[noun][from+">"+to], c.kind) {
 			return fmt.Errorf("a %s goes from %q to %q", noun, from, to)
 		}
+		if noun == "agreement" && to != "active" {
+			g := c.a.state["grant/"+strings.TrimPrefix(w.Key, "agreement/")].get("state").str()
+			for _, o := range c.res.Writes {
+				if o.Key == "grant/"+strings.TrimPrefix(w.Key, "agreement/") {
+					v, _ := parse(o.Value)
+					g = v.get("state").str()
+				}
+			}
+			if g != "revoked" {
+				return fmt.Errorf("the agreement is %s and its grant %s", to, g)
+			}
+		}
 	}
 	return nil
 }
