@@ -117,4 +117,3 @@ func (h domainHandlers) Document(ctx context.Context, req api.DocumentRequestObj
 	}
 	return api.Document200ApplicationoctetStreamResponse{Body: bytes.NewReader(d.Content), ContentLength: int64(len(d.Content))}, nil
 }
-
