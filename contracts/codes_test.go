@@ -19,10 +19,10 @@ import (
 	"github.com/bund-exchange/bund/contracts/policy"
 )
 
-var (
-	update  = flag.Bool("update", false, "write generated files and golden bytes anew")
-	rewrite = flag.Bool("rewrite", false, "write the corpus's expectations of state and events anew")
-)
+var update = flag.Bool("update", false, "write generated files and golden bytes anew")
+
+// RunCorpus looks this flag up.
+var _ = flag.Bool("rewrite", false, "write the corpus's expectations of state and events anew")
 
 var codeForm = regexp.MustCompile(`^[a-z]+\.[a-z0-9_]+$`)
 

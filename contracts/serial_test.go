@@ -2,7 +2,6 @@ package contracts
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -96,7 +95,7 @@ func TestSerialTaken(t *testing.T) {
 		x := &tx{st: stateFunc(func(string) ([]byte, error) { return nil, nil }), env: Env{Now: 1_772_413_200_000}, cmd: &Command{Envelope: Envelope{ID: id}}, spec: &spec{clearing: true}, writes: map[string][]byte{}}
 		s, _ := x.serial(prefix, "")
 		if seen[s[len(prefix):]] || x.writes["clr/serial/"+s] == nil {
-			t.Error(fmt.Sprintf("%s: %s, %v", prefix, s, x.writes))
+			t.Errorf("%s: %s, %v", prefix, s, x.writes)
 		}
 		seen[s[len(prefix):]] = true
 	}
