@@ -13,7 +13,6 @@ import (
 // shakyDisk is the real file system until step failAt. That step fails, before or after it took effect, and so does
 // everything after it; then what was not synced is dropped: bytes of files, and names by renaming back.
 type shakyDisk struct {
-	osDisk
 	steps, failAt int
 	happened      bool // the failing step took effect all the same
 	failed        bool
