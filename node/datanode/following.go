@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
-	"time"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/ledger/follow"
-	"github.com/bund-exchange/bund/node/gate"
 )
 
 // follow follows the ledger until ctx ends. When the log shows two histories nothing starts any more, but what was
@@ -36,39 +33,6 @@ func (n *Node) onEntry(e *ledger.Entry) {
 // readBoth gives the followed state at one position, and that with what was announced since.
 func (n *Node) readBoth(fn func(st contracts.State) error) (err error) {
 	n.follower.View(func(v follow.View) { err = n.early.Both(v.Rules(), fn) })
-	return err
-}
-
-// followed is the follower as the gate asks it.
-type followed struct{ n *Node }
-
-func (f followed) Read(fn func(st contracts.State) error) (position uint64, err error) {
-	f.n.follower.View(func(v follow.View) { position, err = v.Size(), fn(v.Rules()) })
-	return position, err
-}
-
-func (f followed) Position() (position uint64) {
-	f.n.follower.View(func(v follow.View) { position = v.Size() })
-	return position
-}
-
-func (f followed) Fresh(ctx context.Context, maxStale time.Duration) error {
-	var err error
-	if maxStale == 0 {
-		err = f.n.follower.StartNow(ctx)
-	} else {
-		err = f.n.follower.MayStart(f.n.now(), maxStale)
-	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, follow.ErrStale):
-		return &contracts.Refusal{Code: gate.Stale, Detail: "this node has no checkpoint that enough witnesses have seen recently enough"}
-	case errors.Is(err, follow.ErrFork):
-		return &contracts.Refusal{Code: gate.Stopped, Detail: "this node has seen two histories of the ledger"}
-	case errors.Is(err, follow.ErrWithheld):
-		return &contracts.Refusal{Code: gate.Stopped, Detail: "an entry that concerns this node is withheld from it"}
-	}
 	return err
 }
 

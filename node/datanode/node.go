@@ -92,7 +92,7 @@ func OpenNode(cfg *Config, log *slog.Logger) (_ *Node, err error) {
 	if n.consents, err = gate.OpenCounter(cfg.Dir); err != nil {
 		return nil, err
 	}
-	n.gate = &gate.Gate{Node: cfg.Node, Follower: followed{n}, Early: &n.early, Consents: n.consents, Now: n.now}
+	n.gate = &gate.Gate{Node: cfg.Node, Follower: gate.Followed{Ledger: n.follower, Now: n.now}, Early: &n.early, Consents: n.consents, Now: n.now}
 	if n.journal, err = meter.OpenJournal(filepath.Join(cfg.Dir, "journal.db"), n.keys.Seal[:]); err != nil {
 		return nil, fmt.Errorf("couldn't open receipts journal: %w", err)
 	}

@@ -57,7 +57,7 @@ func (n *Node) tend(ctx context.Context) error {
 }
 
 func (n *Node) tendOnce(ctx context.Context) {
-	n.early.Followed(followed{n}.Position())
+	n.early.Followed(n.follower.Status().Size)
 	n.trouble("identity", n.identity())
 	if err := n.carryOutErasures(); err != nil {
 		n.log.ErrorContext(ctx, "couldn't carry out an erasure", "err", err)
