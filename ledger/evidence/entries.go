@@ -66,7 +66,7 @@ func (a *audit) readEntries(ctx context.Context, f io.Reader) error {
 				return
 			}
 			position += uint64(len(p.items))
-			prepare(p.items)
+			a.prepare(p.items)
 			select {
 			case ready <- p:
 			case <-ctx.Done():
@@ -141,7 +141,7 @@ func onAllCores(n int, fn func(i int)) {
 }
 
 // prepare does all that needs no state.
-func prepare(items []*item) {
+func (a *audit) prepare(items []*item) {
 	onAllCores(len(items), func(i int) {
 		it := items[i]
 		it.hash = ledger.Hash(it.raw)
@@ -151,7 +151,7 @@ func prepare(items []*item) {
 			return
 		}
 		it.leaf = rfc6962.DefaultHasher.HashLeaf(ledger.Leaf(it.raw, it.e))
-		it.cmd, it.sig = contracts.Decode(contracts.Submission{Raw: it.e.Raw, Signatures: it.e.Signatures})
+		it.cmd, it.sig = a.cfg.decode(contracts.Submission{Raw: it.e.Raw, Signatures: it.e.Signatures})
 	})
 }
 
