@@ -409,10 +409,19 @@ func TestEveryFlippedBit(t *testing.T) {
 		want[i] = d.Lookup(context.Background(), q)
 	}
 	path := filepath.Join(t.TempDir(), filepath.Base(d.path))
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
 	for at := range good {
-		bad := slices.Clone(good)
-		bad[at] ^= 1 << (at % 8)
-		if err := os.WriteFile(path, bad, 0o600); err != nil {
+		bad := slices.Clone(good[max(at-1, 0) : at+1])
+		bad[len(bad)-1] ^= 1 << (at % 8)
+		// The byte before is put back in the same write.
+		if _, err := f.WriteAt(bad, int64(max(at-1, 0))); err != nil {
 			t.Fatal(err)
 		}
 		s, err := openSnapshot(path)
