@@ -85,16 +85,31 @@ func (l *Log) Report(position int64) (*Report, error) {
 	return nil, errors.New("couldn't report: the period isn't acknowledged")
 }
 
-// FinalReport is the usage report of an epoch that ended, at its last acknowledgement.
-func (l *Log) FinalReport(epoch int64) (*Report, error) {
+// Final gives the acknowledgement at which an earlier epoch ended, or nil where it ended without one.
+func (l *Log) Final(epoch int64) (*Signed, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if epoch < 1 || epoch >= l.state.epoch {
+		return nil, l.p.standing(l.refuseLocked(EpochMismatch, "the epoch hasn't ended"))
+	}
 	for i := range l.state.epochs {
-		if e := &l.state.epochs[i]; e.Epoch == epoch {
-			return l.p.report(e, 0), nil
+		if l.state.epochs[i].Epoch == epoch {
+			return &l.state.epochs[i], nil
 		}
 	}
-	return nil, errors.New("couldn't report: the epoch hasn't ended or acknowledged nothing")
+	return nil, nil
+}
+
+// FinalReport is the usage report of an epoch that ended, at its last acknowledgement.
+func (l *Log) FinalReport(epoch int64) (*Report, error) {
+	s, err := l.Final(epoch)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return nil, errors.New("couldn't report: the epoch acknowledged nothing")
+	}
+	return l.p.report(s, 0), nil
 }
 
 // report signs: ed25519 is deterministic, so a lost report is made again to the byte.

@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -258,28 +259,34 @@ func (c *Consumer) Amend(t Terms) error {
 	return nil
 }
 
-// NextEpoch begins a new log from the last acknowledgement, after a breach was settled between the parties. It is
+// NextEpoch follows the provider into a new log, after a breach was settled between the parties. It begins from the
+// last acknowledgement that the provider has: one that didn't reach it before is void, to the provider's loss. It is
 // asked with the epoch to be in, so that asking twice does no harm.
-func (c *Consumer) NextEpoch(epoch int64) error {
+func (c *Consumer) NextEpoch(ctx context.Context, epoch int64) error {
 	c.ackMu.Lock()
 	defer c.ackMu.Unlock()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch st := c.state; {
+	st, rules := c.state, c.rules
+	c.mu.Unlock()
+	switch {
 	case epoch == st.epoch:
 		return nil
 	case epoch != st.epoch+1:
 		return errors.New("couldn't begin epoch: epochs follow one another")
 	}
-	if _, err := c.cfg.Schedule.at(c.state.lastClose); err != nil {
+	from, err := c.wire.final(ctx, st.epoch)
+	if err != nil {
+		return fmt.Errorf("couldn't begin epoch: %w", err)
+	}
+	if from != nil && (from.Agreement != rules.Agreement || from.Epoch != st.epoch || from.Size > st.ackedSize() || !from.Verify(contracts.TagAck, rules.Consumer)) {
+		return errors.New("couldn't begin epoch: the provider's last acknowledgement isn't one of this node's")
+	}
+	next := st.next(from)
+	if _, err := c.cfg.Schedule.at(next.lastClose); err != nil {
 		return err
 	}
-	st := c.state
-	next := &logState{agreement: c.agreement, epoch: epoch, base: st.ackedTotals(), lastClose: st.lastClose, rng: ranges.NewEmptyRange(0),
-		epochs: append([]Signed(nil), st.epochs...)}
-	if st.ack != nil {
-		next.epochs = append(next.epochs, *st.ack)
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if err := c.cfg.Journal.nextEpoch(next, st.epoch, c.pend); err != nil {
 		return err
 	}

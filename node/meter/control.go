@@ -167,13 +167,8 @@ func (l *Log) stageEpoch(j *job) error {
 	if err != nil {
 		return err
 	}
-	next := &logState{agreement: l.agreement, epoch: j.ref, base: l.state.ackedTotals(), lastClose: l.state.lastClose,
-		rng: ranges.NewEmptyRange(0), epochs: append([]Signed(nil), l.state.epochs...)}
-	if l.state.ack != nil {
-		next.epochs = append(next.epochs, *l.state.ack)
-	}
 	l.rules = rules
-	l.stageState(next)
+	l.stageState(l.state.next(l.state.ack))
 	return nil
 }
 

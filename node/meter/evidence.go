@@ -62,6 +62,16 @@ func (l *Log) Evidence(seq int64, against Signed, tag string) (*Evidence, error)
 	return evidence(seq, against, tag, l.Leaf)
 }
 
+// Audit reads all acknowledged leaves of this epoch and compares their root with the one that the consumer signed.
+func (l *Log) Audit() error {
+	a := l.Acknowledged()
+	if a == nil {
+		return nil
+	}
+	_, err := evidence(a.Size-1, *a, contracts.TagAck, l.Leaf)
+	return err
+}
+
 // Consumer gives the consumer's half of a report.
 func (r *Report) Consumer() Signed { return Signed{r.Statement, r.ConsumerSig} }
 

@@ -157,6 +157,7 @@ type logState struct {
 	agreement [16]byte
 	epoch     int64
 	base      contracts.Totals // with which the epoch began: those last acknowledged before it
+	baseClose int64            // lastClose when the epoch began
 	lastClose int64            // ledger position of the last acknowledged CLOSE, of any epoch
 	ack       *Signed          // last of this epoch, or nil
 	rng       *compact.Range   // at the acknowledged size
@@ -174,7 +175,7 @@ const maxPeriods = 32
 
 func (s *logState) append(b []byte) []byte {
 	b = append(b, s.agreement[:]...)
-	b = be(b, s.epoch, s.base.Calls, s.base.Units, int64(s.base.Micro), s.lastClose)
+	b = be(b, s.epoch, s.base.Calls, s.base.Units, int64(s.base.Micro), s.baseClose, s.lastClose)
 	if s.ack == nil {
 		b = append(b, 0)
 	} else {
@@ -192,7 +193,7 @@ func (s *logState) append(b []byte) []byte {
 
 func readLogState(b []byte) (*logState, error) {
 	short := errors.New("couldn't read log state: too short")
-	if len(b) < 16+5*8+1 {
+	if len(b) < 16+6*8+1 {
 		return nil, short
 	}
 	s := &logState{}
@@ -200,7 +201,7 @@ func readLogState(b []byte) (*logState, error) {
 	c.bytes(s.agreement[:])
 	s.epoch = c.int()
 	s.base = contracts.Totals{Calls: c.int(), Units: c.int(), Micro: contracts.MicroYuan(c.int())}
-	s.lastClose = c.int()
+	s.baseClose, s.lastClose = c.int(), c.int()
 	signed := func() (a Signed, err error) {
 		if len(c) < SignedSize {
 			return a, short
@@ -225,7 +226,7 @@ func readLogState(b []byte) (*logState, error) {
 		return nil, short
 	}
 	periods, epochs := c.int(), c.int()
-	if s.epoch < 1 || s.base.Check() != nil || s.lastClose < 0 || periods < 0 || periods > maxPeriods || epochs < 0 || epochs >= s.epoch {
+	if s.epoch < 1 || s.base.Check() != nil || s.baseClose < 0 || s.lastClose < s.baseClose || periods < 0 || periods > maxPeriods || epochs < 0 || epochs >= s.epoch {
 		return nil, fmt.Errorf("couldn't read log state: epoch %d, %d periods, %d earlier epochs", s.epoch, periods, epochs)
 	}
 	for range periods {
@@ -261,6 +262,23 @@ func (s *logState) acknowledge(a *ackRecord) {
 			s.periods = append([]period(nil), s.periods[n:]...)
 		}
 	}
+}
+
+// next gives the state that the following epoch begins with, from an acknowledgement of this one, or from its
+// beginning where that is nil.
+func (s *logState) next(from *Signed) *logState {
+	n := &logState{agreement: s.agreement, epoch: s.epoch + 1, base: s.base, baseClose: s.baseClose, rng: ranges.NewEmptyRange(0),
+		epochs: append([]Signed(nil), s.epochs...)}
+	if from != nil {
+		n.base, n.epochs = from.Totals, append(n.epochs, *from)
+		for _, p := range s.periods {
+			if p.ack.Size <= from.Size {
+				n.baseClose = p.close
+			}
+		}
+	}
+	n.lastClose = n.baseClose
+	return n
 }
 
 // ackedTotals are those that both sides have signed.

@@ -33,6 +33,7 @@ const (
 //	GET  …/leaves  ?epoch=&from= → leaves one after another, Bund-Head
 //	GET  …/answer  ?epoch=&seq= → the answer's bytes, Bund-Receipt
 //	POST …/ack     encoded acknowledgement → 204
+//	GET  …/final   ?epoch= → the acknowledgement at which an epoch ended, or nothing
 //	GET  …/state   → where the log stands
 //
 // 409 is a refusal with its code, 400 a malformed request, 503 a failure: nothing was served, send the same again,
@@ -52,6 +53,8 @@ func (l *Log) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		err = l.serveLeaves(w, r)
 	case op == "answer" && r.Method == http.MethodGet:
 		err = l.serveAnswer(w, r)
+	case op == "final" && r.Method == http.MethodGet:
+		err = l.serveFinal(w, r)
 	case op == "state" && r.Method == http.MethodGet:
 		w.Header().Set("Content-Type", jsonType)
 		err = json.NewEncoder(w).Encode(l.State())
@@ -114,11 +117,11 @@ func (l *Log) serveAck(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (l *Log) serveLeaves(w http.ResponseWriter, r *http.Request) error {
-	epoch, from, ok := twoDecimals(r, "epoch", "from")
+	n, ok := decimals(r, "epoch", "from")
 	if !ok {
 		return &wireError{http.StatusBadRequest, "want epoch and from"}
 	}
-	leaves, head, err := l.Leaves(epoch, from, maxLeavesPage)
+	leaves, head, err := l.Leaves(n[0], n[1], maxLeavesPage)
 	if err != nil {
 		return err
 	}
@@ -129,15 +132,31 @@ func (l *Log) serveLeaves(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (l *Log) serveAnswer(w http.ResponseWriter, r *http.Request) error {
-	epoch, seq, ok := twoDecimals(r, "epoch", "seq")
+	n, ok := decimals(r, "epoch", "seq")
 	if !ok {
 		return &wireError{http.StatusBadRequest, "want epoch and seq"}
 	}
-	a, err := l.AnswerAt(epoch, seq)
+	a, err := l.AnswerAt(n[0], n[1])
 	if err != nil {
 		return err
 	}
 	writeAnswer(w, a)
+	return nil
+}
+
+func (l *Log) serveFinal(w http.ResponseWriter, r *http.Request) error {
+	n, ok := decimals(r, "epoch")
+	if !ok {
+		return &wireError{http.StatusBadRequest, "want epoch"}
+	}
+	s, err := l.Final(n[0])
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", binaryType)
+	if s != nil {
+		w.Write(s.Encode())
+	}
 	return nil
 }
 
@@ -217,12 +236,18 @@ func parseDecimal(s string) (int64, bool) {
 	return n, err == nil && n >= 0 && strconv.FormatInt(n, 10) == s
 }
 
-func twoDecimals(r *http.Request, first, second string) (a, b int64, ok bool) {
+// decimals reads a query of exactly these parameters.
+func decimals(r *http.Request, names ...string) ([]int64, bool) {
 	q := r.URL.Query()
-	if len(q) != 2 || len(q[first]) != 1 || len(q[second]) != 1 {
-		return 0, 0, false
+	vs := make([]int64, len(names))
+	for i, name := range names {
+		var ok bool
+		if len(q[name]) != 1 {
+			return nil, false
+		}
+		if vs[i], ok = parseDecimal(q[name][0]); !ok {
+			return nil, false
+		}
 	}
-	a, okA := parseDecimal(q[first][0])
-	b, okB := parseDecimal(q[second][0])
-	return a, b, okA && okB
+	return vs, len(q) == len(names)
 }

@@ -130,7 +130,7 @@ func (l *Log) rememberLocked() error {
 		}
 		found = append(found, leaf)
 	}
-	if n := len(l.state.epochs); n > 0 && int64(len(found)) == size {
+	if n := len(l.state.epochs); n > 0 && l.state.epochs[n-1].Epoch == l.state.epoch-1 && int64(len(found)) == size {
 		earlier, err := l.earlier(&l.state.epochs[n-1], since)
 		if err != nil {
 			return err

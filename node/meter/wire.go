@@ -68,9 +68,14 @@ func readAnswer(rs *http.Response) (*Answer, error) {
 	return &Answer{Body: body, Receipt: r}, nil
 }
 
+const maxProblemBytes = 64 << 10
+
 // readResponse gives the body of a response of the wanted status, a *Refusal, or a failure.
 func readResponse(rs *http.Response, want int, limit int64) ([]byte, error) {
 	defer rs.Body.Close()
+	if rs.StatusCode != want {
+		limit = maxProblemBytes
+	}
 	body, err := readBody(rs.Body, rs.ContentLength, limit)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't read provider's answer: %w", err)
@@ -137,6 +142,20 @@ func (w *wire) leaves(ctx context.Context, epoch, from int64) (leaves [][]byte, 
 		return nil
 	})
 	return leaves, head, err
+}
+
+// final gives the acknowledgement at which an epoch ended, or nil where it ended without one.
+func (w *wire) final(ctx context.Context, epoch int64) (s *Signed, err error) {
+	err = w.do(ctx, http.MethodGet, "final", fmt.Sprintf("epoch=%d", epoch), nil, func(rs *http.Response) error {
+		b, err := readResponse(rs, http.StatusOK, SignedSize)
+		if err != nil || len(b) == 0 {
+			return err
+		}
+		d, err := DecodeSigned(b)
+		s = &d
+		return err
+	})
+	return s, err
 }
 
 func (w *wire) answer(ctx context.Context, epoch, seq int64) (a *Answer, err error) {

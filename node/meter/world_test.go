@@ -58,8 +58,7 @@ func newWorld(t *testing.T, opts ...option) *world {
 	_, pk, _ := ed25519.GenerateKey(rand.Reader)
 	_, ck, _ := ed25519.GenerateKey(rand.Reader)
 	w := &world{t: t, dir: t.TempDir(), pk: pk, ck: ck, fence: 7}
-	w.terms = Terms{Agreement: "000102030405060708090a0b0c0d0e0f", PriceMicro: priceMicro, BillNotFound: true, WindowFen: 1 << 20, WindowCalls: 1000,
-		EscrowFen: 1 << 30, QuotaCalls: 1 << 40, TTLSec: 60, SkewSec: 5, Provider: pub(pk), Consumer: pub(ck)}
+	w.terms = testTerms(pub(pk), pub(ck))
 	for _, o := range opts {
 		o(w)
 	}
@@ -73,6 +72,11 @@ func newWorld(t *testing.T, opts ...option) *world {
 		w.journal.Close()
 	})
 	return w
+}
+
+func testTerms(provider, consumer contracts.PublicKey) Terms {
+	return Terms{Agreement: "000102030405060708090a0b0c0d0e0f", PriceMicro: priceMicro, BillNotFound: true, WindowFen: 1 << 20, WindowCalls: 1000,
+		EscrowFen: 1 << 30, QuotaCalls: 1 << 40, TTLSec: 60, SkewSec: 5, Provider: provider, Consumer: consumer}
 }
 
 func pub(k ed25519.PrivateKey) contracts.PublicKey {
