@@ -92,7 +92,7 @@ func show(s *cast.Stack, x *sample.Shown) {
 	fmt.Printf(`
 外滩样例市场已就绪 · The sample market is up. Ctrl-C 停止 · stops it; the next make run goes on with the same data.
 
-  市场接口 API          %[1]s          (接口文档 document: %[1]s/openapi.json)
+  市场接口 API          %[1]s          (接口说明 reference: %[1]s/docs)
   银行节点 bank's node  http://%[2]s
   供方节点 provider's   http://%[3]s
   数据 data             %[4]s          (logs in logs/)

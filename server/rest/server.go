@@ -83,6 +83,12 @@ func New(cfg Config) (*Server, error) {
 	}
 	api.RegisterHandlers(e, api.NewStrictHandler(h, nil))
 	e.GET("/openapi.json", func(c echo.Context) error { return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, asJSON) })
+	operations, refusals, err := docs(doc)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't make the reference pages: %w", err)
+	}
+	e.GET("/docs", echo.WrapHandler(operations))
+	e.GET("/docs/reference/refusals", echo.WrapHandler(refusals))
 	for path, handler := range cfg.Mounts {
 		e.Any(path, echo.WrapHandler(handler))
 	}

@@ -21,6 +21,9 @@ var (
 	errCSRF        = refuse("request.csrf", "a write in a session needs the header Bund-Csrf: 1")
 )
 
+// requestRefusals are the refusals above, for the documentation.
+var requestRefusals = []*contracts.Refusal{errInvalid, errNotFound, errForbidden, errNoPath, errNoMethod, errMediaType, errTooLarge, errRate, errCrossOrigin, errCSRF}
+
 func refuse(code contracts.Code, detail string) *contracts.Refusal {
 	return &contracts.Refusal{Code: code, Detail: detail}
 }
