@@ -72,7 +72,7 @@ func run(ctx context.Context, bin string) (err error) {
 			return err
 		}
 	}
-	table, err := headline.Run(ctx, companies, t.fetch)
+	table, err := headline.Run(ctx, polish.BankHalf(companies), t.fetch)
 	if err != nil {
 		return err
 	}

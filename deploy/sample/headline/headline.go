@@ -64,9 +64,18 @@ type Table struct {
 	N, Bad   int
 	Calls    int
 	Variants []Variant // bank, both, wrong
-	// Gain is, by approval, how much lower the bad rate is with both than with the bank's alone, with a 95 % interval
-	// from resampling companies: the two rates are about the same companies, so their own intervals say too little.
-	Gain []Gain
+	// Gains of both and wrong over the bank's alone. The wrong join is the yardstick: a gain that it has too is chance.
+	Gains []Gains
+}
+
+// Gains are what a variant has over the bank's data alone. The two are about the same companies, so that their own
+// intervals say too little; these are of the differences.
+type Gains struct {
+	Name     string // both, wrong
+	AUC      float64
+	Interval Interval
+	// Approved says, by approval, how much lower the bad rate is, with a 95 % interval from resampling companies.
+	Approved []Gain
 }
 
 // Gain is a difference of bad rates.
@@ -145,8 +154,14 @@ func evaluate(bank []polish.Company, provider [][]polish.Micro) (*Table, error) 
 	}{{"bank", own}, {"both", join(own, provider)}, {"wrong", join(own, wrong)}} {
 		t.Variants = append(t.Variants, judge(v.name, v.rows, bad, fold, bank))
 	}
-	for a := range Approvals {
-		t.Gain = append(t.Gain, gain(&t.Variants[0].Approved[a], &t.Variants[1].Approved[a], bad))
+	alone := &t.Variants[0]
+	for _, v := range t.Variants[1:] {
+		g := Gains{Name: v.Name}
+		g.AUC, g.Interval = AUCGain(alone.scores, v.scores, bad)
+		for a := range Approvals {
+			g.Approved = append(g.Approved, gain(&alone.Approved[a], &v.Approved[a], bad))
+		}
+		t.Gains = append(t.Gains, g)
 	}
 	return t, nil
 }
@@ -270,27 +285,29 @@ func stability(expected, actual []int64) float64 {
 }
 
 // gain resamples companies, keeping what was decided about each.
-func gain(bank, both *Approval, bad []bool) Gain {
+func gain(bank, other *Approval, bad []bool) Gain {
 	rate := func(a *Approval) float64 { return float64(a.Bad) / float64(a.N) }
-	g := Gain{Percent: bank.Percent, Rate: rate(bank) - rate(both)}
+	g := Gain{Percent: bank.Percent, Rate: rate(bank) - rate(other)}
 	var seed [32]byte
 	binary.BigEndian.PutUint64(seed[:], Seed)
 	rng := rand.New(rand.NewChaCha8(seed))
-	sample := make([]float64, bootstrap)
-	for b := range sample {
-		var n, k [2]int
-		for range bad {
-			i := rng.IntN(len(bad))
-			for v, a := range [2]*Approval{bank, both} {
-				if a.approved[i] {
-					n[v]++
-					if bad[i] {
-						k[v]++
-					}
-				}
+	// A company matters by three bits only: bad, approved by the one, approved by the other.
+	class := make([]uint8, len(bad))
+	for i := range bad {
+		for bit, yes := range [3]bool{bad[i], bank.approved[i], other.approved[i]} {
+			if yes {
+				class[i] |= 1 << bit
 			}
 		}
-		sample[b] = float64(k[0])/float64(max(n[0], 1)) - float64(k[1])/float64(max(n[1], 1))
+	}
+	sample := make([]float64, bootstrap)
+	for b := range sample {
+		var c [8]int
+		for range class {
+			c[class[rng.IntN(len(class))]&7]++
+		}
+		own, its := c[2]+c[3]+c[6]+c[7], c[4]+c[5]+c[6]+c[7]
+		sample[b] = float64(c[3]+c[7])/float64(max(own, 1)) - float64(c[5]+c[7])/float64(max(its, 1))
 	}
 	slices.Sort(sample)
 	g.Interval = Interval{sample[bootstrap*25/1000], sample[bootstrap*975/1000]}

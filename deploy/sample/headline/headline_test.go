@@ -30,7 +30,7 @@ func fromFile(t testing.TB) (bank []polish.Company, fetch Fetch) {
 		}
 		rows[bank[i].Code] = fields
 	}
-	return bank, func(_ context.Context, code contracts.CreditCode) (map[string]string, error) {
+	return polish.BankHalf(bank), func(_ context.Context, code contracts.CreditCode) (map[string]string, error) {
 		return maps.Clone(rows[code]), nil
 	}
 }
@@ -75,9 +75,15 @@ func TestHeadline(t *testing.T) {
 		if o.Percent != percent || o.N != 5850*percent/100 || b.N != o.N || b.Bad > o.Bad {
 			t.Errorf("at %d %%: %d of %d bad with the bank's data, %d of %d with both", percent, o.Bad, o.N, b.Bad, b.N)
 		}
-		if g := table.Gain[a]; g.Interval.Low > g.Rate || g.Interval.High < g.Rate || math.Abs(g.Rate-float64(o.Bad-b.Bad)/float64(o.N)) > 1e-12 {
-			t.Errorf("gain %+v", g)
+		for k, v := range []Variant{both, wrong} {
+			g := table.Gains[k].Approved[a]
+			if g.Interval.Low > g.Rate || g.Interval.High < g.Rate || math.Abs(g.Rate-float64(o.Bad-v.Approved[a].Bad)/float64(o.N)) > 1e-12 {
+				t.Errorf("%s: gain %+v", v.Name, g)
+			}
 		}
+	}
+	if b, w := table.Gains[0], table.Gains[1]; b.Name != "both" || w.Name != "wrong" || b.Interval.Low <= 0 || w.Interval.Low > 0 {
+		t.Errorf("the order gains %+v with the provider's data, %+v with the wrong companies'", b, w)
 	}
 	for _, v := range table.Variants {
 		if v.Stability < 0 || v.Stability > .1 {

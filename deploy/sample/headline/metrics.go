@@ -59,6 +59,68 @@ func Rank(scores []int64, bad []bool) Ranking {
 	return Ranking{AUC: auc, Gini: 2*auc - 1, KS: float64(distance) / pairs}
 }
 
+// AUCGain is how much higher the AUC of other is than that of own, with a 95 % interval by DeLong, DeLong and
+// Clarke-Pearson (1988): both order the same companies, so that their errors go together. Without two of each kind
+// there is no interval, and it is from -1 to 1.
+func AUCGain(own, other []int64, bad []bool) (gain float64, interval Interval) {
+	var sums, squares, counts [2]float64 // by outcome, good first
+	o, p := places(own, bad), places(other, bad)
+	for i, b := range bad {
+		k := 0
+		if b {
+			k = 1
+		}
+		d := p[i] - o[i]
+		counts[k]++
+		sums[k] += d
+		squares[k] += float64(d * d)
+	}
+	if counts[0] < 2 || counts[1] < 2 {
+		return Rank(other, bad).AUC - Rank(own, bad).AUC, Interval{-1, 1}
+	}
+	variance := 0.0
+	for k, n := range counts {
+		variance += max(0, squares[k]-float64(sums[k]*sums[k])/n) / (n - 1) / n
+	}
+	gain = sums[1] / counts[1]
+	half := z95 * math.Sqrt(variance)
+	return gain, Interval{gain - half, gain + half}
+}
+
+// places gives for each company the share of the other kind that its score stands on the right side of, ties counting
+// half. The mean of either kind is the AUC.
+func places(scores []int64, bad []bool) []float64 {
+	var kind [2][]int64 // good, bad
+	for i, b := range bad {
+		if b {
+			kind[1] = append(kind[1], scores[i])
+		} else {
+			kind[0] = append(kind[0], scores[i])
+		}
+	}
+	slices.Sort(kind[0])
+	slices.Sort(kind[1])
+	out := make([]float64, len(scores))
+	for i, b := range bad {
+		others := kind[1]
+		if b {
+			others = kind[0]
+		}
+		low, _ := slices.BinarySearch(others, scores[i])
+		high := low
+		for high < len(others) && others[high] == scores[i] {
+			high++
+		}
+		below := float64(low+high) / 2 / float64(max(len(others), 1))
+		if b {
+			out[i] = below
+		} else {
+			out[i] = 1 - below
+		}
+	}
+	return out
+}
+
 func abs(n int64) int64 { return max(n, -n) }
 
 // PopStability is the population stability index of an actual against an expected distribution, as shares of the same

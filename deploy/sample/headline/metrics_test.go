@@ -109,3 +109,72 @@ func TestRankAgainstPairs(t *testing.T) {
 		}
 	})
 }
+
+// TestAUCGain holds the gain against the two AUCs, and its variance against DeLong's formula written out with its
+// covariance over every pair.
+func TestAUCGain(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(4, 30).Draw(t, "n")
+		own, other, bad := make([]int64, n), make([]int64, n), make([]bool, n)
+		for i := range n {
+			own[i], other[i] = rapid.Int64Range(-4, 4).Draw(t, "own"), rapid.Int64Range(-4, 4).Draw(t, "other")
+			bad[i] = i < 2 || i > 3 && rapid.Bool().Draw(t, "bad")
+		}
+		gain, interval := AUCGain(own, other, bad)
+		if want := Rank(other, bad).AUC - Rank(own, bad).AUC; math.Abs(gain-want) > 1e-12 {
+			t.Fatalf("gain %g, the two AUCs differ by %g", gain, want)
+		}
+		psi := func(x, y int64) float64 {
+			switch {
+			case x > y:
+				return 1
+			case x == y:
+				return .5
+			}
+			return 0
+		}
+		var variance float64
+		for _, kind := range []bool{true, false} {
+			var v [2][]float64
+			for m, s := range [2][]int64{own, other} {
+				for i := range n {
+					if bad[i] != kind {
+						continue
+					}
+					sum, others := 0.0, 0.0
+					for j := range n {
+						if bad[j] == kind {
+							continue
+						}
+						others++
+						if kind {
+							sum += psi(s[i], s[j])
+						} else {
+							sum += psi(s[j], s[i])
+						}
+					}
+					v[m] = append(v[m], sum/others)
+				}
+			}
+			k := float64(len(v[0]))
+			cov := func(a, b []float64) float64 {
+				var ma, mb, sum float64
+				for i := range a {
+					ma, mb = ma+a[i]/k, mb+b[i]/k
+				}
+				for i := range a {
+					sum += (a[i] - ma) * (b[i] - mb)
+				}
+				return sum / (k - 1)
+			}
+			variance += (cov(v[0], v[0]) + cov(v[1], v[1]) - 2*cov(v[0], v[1])) / k
+		}
+		// Only variance itself is stable near zero; compare squares.
+		if half := (interval.High - interval.Low) / 2 / z95; math.Abs(half*half-variance) > 1e-9 {
+			t.Fatalf("variance %g, want %g", half*half, variance)
+		}
+	})
+	if gain, interval := AUCGain([]int64{1, 2, 3}, []int64{3, 2, 1}, []bool{true, false, false}); gain != 1 || interval != (Interval{-1, 1}) {
+		t.Errorf("one bad company gives %g %+v", gain, interval)
+	}
+}

@@ -25,7 +25,7 @@ var caveats = []string{
 func (t *Table) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "企业 companies %d · 破产 bankrupt %d (%s) · 取数 calls %d · 种子 seed %d · 折 folds %d\n", t.N, t.Bad, percent(t.Bad, t.N), t.Calls, Seed, Folds)
-	fmt.Fprintf(&b, "模型 model: 逻辑回归整数评分卡 logistic regression, integer scorecard over one-hot bins, fixed point 1/%d\n", Unit)
+	fmt.Fprintf(&b, "模型 model: 逻辑回归整数评分卡，单调分箱 logistic regression as an integer scorecard: one weight for each bin, bins monotone, fixed point 1/%d\n", Unit)
 	b.WriteString("通过客户的坏账率（95 % Wilson 区间） bad rate among approved (95 % Wilson interval)\n\n")
 	for i := range t.Variants {
 		v := &t.Variants[i]
@@ -36,13 +36,13 @@ func (t *Table) Text() string {
 		}
 		fmt.Fprintf(&b, "  AUC %.4f  Gini %.4f  KS %.4f  popStability %.4f\n", v.Ranking.AUC, v.Ranking.Gini, v.Ranking.KS, v.Stability)
 	}
-	b.WriteString("\n降幅：仅银行 − 银行 + 供方（95 % 自助法区间，同一批企业） reduction: bank alone − both (95 % bootstrap, same companies)\n")
-	for _, g := range t.Gain {
-		verdict := "区间含零 interval has zero"
-		if g.Interval.Low > 0 {
-			verdict = "区间不含零 interval above zero"
+	b.WriteString("\n与仅银行数据相比，同一批企业（95 % 区间） against the bank's data alone, same companies (95 %)\n")
+	for _, g := range t.Gains {
+		name := variantNames[g.Name]
+		fmt.Fprintf(&b, "%s · %s\n  AUC 增加 higher by %+.4f [%+.4f, %+.4f]  %s\n", name[0], name[1], g.AUC, g.Interval.Low, g.Interval.High, verdict(g.Interval))
+		for _, a := range g.Approved {
+			fmt.Fprintf(&b, "  通过 approve %d%%: 坏账率降低 bad rate lower by %s [%s, %s]  %s\n", a.Percent, share(a.Rate), share(a.Interval.Low), share(a.Interval.High), verdict(a.Interval))
 		}
-		fmt.Fprintf(&b, "  通过 approve %d%%: %s [%s, %s]  %s\n", g.Percent, share(g.Rate), share(g.Interval.Low), share(g.Interval.High), verdict)
 	}
 	b.WriteString("\n")
 	for _, c := range caveats {
@@ -57,6 +57,16 @@ func (t *Table) Text() string {
 // Digest is the digest of the table's text.
 func (t *Table) Digest() contracts.Hash {
 	return contracts.HashOf("bund/headline/v1", []byte(t.Text()))
+}
+
+func verdict(i Interval) string {
+	switch {
+	case i.Low > 0:
+		return "区间高于零 interval above zero"
+	case i.High < 0:
+		return "区间低于零 interval below zero"
+	}
+	return "区间含零 interval has zero"
 }
 
 func percent(k, n int) string { return share(float64(k) / float64(n)) }
