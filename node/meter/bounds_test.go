@@ -248,10 +248,10 @@ func TestFullDisk(t *testing.T) {
 // Four takeovers under 64 callers, half of whom still go to the old node: one log, nothing twice.
 func TestTakeoverUnderLoad(t *testing.T) {
 	w := newWorld(t)
-	w.run()
 	var old atomic.Pointer[Log]
 	var n atomic.Int64
 	w.between = splitBetween(&old, &n)
+	w.run()
 	ctx, stop := context.WithCancel(t.Context())
 	var done atomic.Int64
 	progress := make(chan struct{}, 1<<20)

@@ -39,7 +39,7 @@ type Backend struct {
 
 	// Execute runs an admitted call once. Its context isn't cancelled when the caller goes away, since the answer can
 	// still be asked for: Execute bounds its own time. An error that is a *Refusal is handed to the consumer, any
-	// other is a failure; neither is billed or leaves a leaf.
+	// other is a failure and is logged, so it holds no private value; neither is billed or leaves a leaf.
 	Execute func(context.Context, *Call) (Result, error)
 }
 
