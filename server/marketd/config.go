@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,6 +73,9 @@ func ReadConfig(name string) (*Config, error) {
 	if err := d.Decode(c); err != nil {
 		return nil, fmt.Errorf("couldn't read configuration %s: %w", name, err)
 	}
+	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("couldn't read configuration %s: want one document", name)
+	}
 	base := filepath.Dir(name)
 	for _, p := range []*string{&c.Dir, &c.LogKey, &c.PromiseKey, &c.MachineKey} {
 		if *p != "" && !filepath.IsAbs(*p) {
@@ -105,6 +109,9 @@ func (c *Config) keys() error {
 	c.logPublic = strings.TrimSpace(vkey)
 	if c.log.Name() != c.Ledger {
 		return fmt.Errorf("couldn't read log key: it is of %s, the ledger is %s", c.log.Name(), c.Ledger)
+	}
+	if _, err := publish.NewPolicy(c.logPublic, c.witnessKeys(), c.Quorum); err != nil {
+		return fmt.Errorf("couldn't use log key, witnesses and quorum: %w", err)
 	}
 	seed, err := readSeed(c.PromiseKey)
 	if err != nil {

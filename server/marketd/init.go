@@ -12,16 +12,45 @@ import (
 	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/ledger/follow"
 	"github.com/bund-exchange/bund/server/identity"
+	"github.com/bund-exchange/bund/server/rest/strictjson"
 	"github.com/bund-exchange/bund/server/trading"
 )
 
-// genesisFile is a submission as POST /commands takes it.
-type genesisFile struct {
-	Raw        string `json:"raw"`
-	Signatures []struct {
-		Key string `json:"key"`
-		Sig string `json:"sig"`
-	} `json:"signatures"`
+// readGenesis reads a submission as POST /commands takes it, as strictly.
+func readGenesis(name string) (sub contracts.Submission, err error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return sub, fmt.Errorf("couldn't read genesis: %w", err)
+	}
+	if err := strictjson.Check(b); err != nil {
+		return sub, fmt.Errorf("couldn't read genesis: %w", err)
+	}
+	// Maps, because the names of struct fields match whatever their case.
+	var file map[string]json.RawMessage
+	if err := json.Unmarshal(b, &file); err != nil {
+		return sub, fmt.Errorf("couldn't read genesis: %w", err)
+	}
+	if len(file) != 2 || file["raw"] == nil || file["signatures"] == nil {
+		return sub, errors.New("couldn't read genesis: want exactly raw and signatures")
+	}
+	var raw string
+	var signatures []map[string]string
+	if err := errors.Join(json.Unmarshal(file["raw"], &raw), json.Unmarshal(file["signatures"], &signatures)); err != nil {
+		return sub, fmt.Errorf("couldn't read genesis: %w", err)
+	}
+	sub.Raw = []byte(raw)
+	for _, s := range signatures {
+		key, sig := s["key"], s["sig"]
+		if len(s) != 2 || key == "" || sig == "" {
+			return sub, errors.New("couldn't read genesis: want exactly key and sig of a signature")
+		}
+		b, err := hex.DecodeString(sig)
+		if err != nil {
+			return sub, errors.New("couldn't read genesis: a signature is not hex")
+		}
+		sub.Signatures = append(sub.Signatures, contracts.Signature{Key: contracts.PublicKey(key), Sig: b})
+	}
+	return sub, nil
 }
 
 func initialise(c *command) error {
@@ -33,21 +62,9 @@ func initialise(c *command) error {
 	if err != nil {
 		return err
 	}
-	b, err := os.ReadFile(f["genesis"])
+	sub, err := readGenesis(f["genesis"])
 	if err != nil {
-		return fmt.Errorf("couldn't read genesis: %w", err)
-	}
-	var g genesisFile
-	if err := json.Unmarshal(b, &g); err != nil {
-		return fmt.Errorf("couldn't read genesis: %w", err)
-	}
-	sub := contracts.Submission{Raw: []byte(g.Raw)}
-	for _, s := range g.Signatures {
-		sig, err := hex.DecodeString(s.Sig)
-		if err != nil {
-			return fmt.Errorf("couldn't read genesis: a signature is not hex")
-		}
-		sub.Signatures = append(sub.Signatures, contracts.Signature{Key: contracts.PublicKey(s.Key), Sig: sig})
+		return err
 	}
 	m := &Market{cfg: cfg, log: c.log, now: time.Now}
 	if m.db, err = openDatabase(c.ctx, cfg, c.log); err != nil {

@@ -82,7 +82,9 @@ func OpenMarket(ctx context.Context, cfg *Config, log *slog.Logger) (_ *Market, 
 	if err != nil {
 		return nil, err
 	}
-	if err := m.openLedger(known); err != nil {
+	if err := m.openLedger(known); errors.Is(err, embedded.ErrLogBehind) {
+		return nil, fmt.Errorf("%w (the published checkpoint and the witnesses speak for %d entries)", err, known)
+	} else if err != nil {
 		return nil, err
 	}
 	if h, err := m.ledger.Height(ctx); err != nil || h == 0 {

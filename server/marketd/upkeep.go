@@ -233,8 +233,12 @@ func verify(c *command) error {
 	return nil
 }
 
-// copyFolder copies files and makes them durable.
+// copyFolder copies files and makes them durable. A folder that isn't there, as the published log's before the first run,
+// has none.
 func copyFolder(from, to string) error {
+	if _, err := os.Stat(from); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	err := filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
