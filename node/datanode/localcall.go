@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/canon"
@@ -54,9 +53,6 @@ type localReceipt struct {
 	Leaf    string `json:"leaf"` // base64
 }
 
-// callTimeout bounds a local call with all its retries.
-const callTimeout = 30 * time.Second
-
 func (n *Node) localCall(w http.ResponseWriter, r *http.Request) {
 	var q localCallRequest
 	if !decode(w, r, &q) {
@@ -85,7 +81,7 @@ func (n *Node) localCall(w http.ResponseWriter, r *http.Request) {
 		n.localError(w, r, err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), n.patience)
 	defer cancel()
 	a, err := c.receipts.Call(ctx, nonce, body)
 	if err != nil {

@@ -4,15 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/node/gate"
 )
-
-// commandTimeout bounds how long a local system waits for the ledger.
-const commandTimeout = 30 * time.Second
 
 type localConsent struct {
 	Product  contracts.ID         `json:"product"`
@@ -84,7 +80,7 @@ func (n *Node) localConsents(w http.ResponseWriter, r *http.Request) {
 		}
 		body.Consents = append(body.Consents, c)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), n.patience)
 	defer cancel()
 	id, a, err := n.command(ctx, "consent.register", body)
 	for i := range made {
@@ -104,7 +100,7 @@ func (n *Node) localRevoke(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), n.patience)
 	defer cancel()
 	id, a, err := n.command(ctx, "consent.revoke", contracts.ConsentRevoke{Consent: consent})
 	if err != nil {

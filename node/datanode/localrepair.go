@@ -48,7 +48,7 @@ func (n *Node) localEpoch(w http.ResponseWriter, r *http.Request) {
 	case s != nil:
 		err = s.log.NextEpoch(r.Context(), q.Epoch)
 	case c != nil:
-		err = c.receipts.NextEpoch(q.Epoch)
+		err = c.receipts.NextEpoch(r.Context(), q.Epoch)
 	default:
 		refuse(w, http.StatusNotFound, "agreement.unknown", "this node has no agreement with this id")
 		return
@@ -77,7 +77,7 @@ func (n *Node) localReport(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "dataset.unavailable", "this node has no such dataset")
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), n.patience)
 	defer cancel()
 	id, a, err := n.command(ctx, "dataset.report", contracts.DatasetReport{Version: q.Version, Node: n.cfg.Node, Digest: d.Digest(), Schema: d.Schema().Digest(),
 		Rows: d.Rows(), AsOf: d.AsOf, Quality: d.Quality()})

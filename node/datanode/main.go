@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		fmt.Fprintf(errw, "datanode: no command %q\n\n%s", args[0], usage)
 		return 2
 	}
-	err := f(&command{ctx, args[1:], in, out, errw, slog.New(slog.NewTextHandler(errw, nil))})
+	err := f(&command{ctx, args[1:], in, out, errw, newLog(errw)})
 	switch err := err.(type) {
 	case nil:
 		return 0
@@ -76,6 +76,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		return 1
 	}
 }
+
+func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 type usageError struct{ what string }
 

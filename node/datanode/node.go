@@ -50,14 +50,17 @@ type Node struct {
 	wake, toReport chan struct{} // the followed state has moved
 	tending        tending       // of the goroutine that tends
 
-	peerAddr, localAddr string // as listened on
+	patience            time.Duration // how long a local request may take, with all that is tried again for it
+	peerAddr, localAddr string        // as listened on
 	listening           chan struct{}
 }
 
 // OpenNode reads all that the node keeps and connects to nobody yet: it needs no market.
-func OpenNode(cfg *Config, log *slog.Logger) (_ *Node, err error) {
-	n := &Node{cfg: cfg, log: log, now: time.Now, served: map[contracts.ID]*served{}, consumers: map[contracts.ID]*consumer{}, problems: map[string]string{},
-		wake: make(chan struct{}, 1), toReport: make(chan struct{}, 1), tending: tending{tries: map[contracts.ID]*try{}}, listening: make(chan struct{})}
+func OpenNode(cfg *Config, log *slog.Logger) (*Node, error) { return openNode(cfg, log, time.Now) }
+
+func openNode(cfg *Config, log *slog.Logger, now func() time.Time) (_ *Node, err error) {
+	n := &Node{cfg: cfg, log: log, now: now, served: map[contracts.ID]*served{}, consumers: map[contracts.ID]*consumer{}, problems: map[string]string{},
+		wake: make(chan struct{}, 1), toReport: make(chan struct{}, 1), tending: tending{tries: map[contracts.ID]*try{}}, listening: make(chan struct{}), patience: 30 * time.Second}
 	defer func() {
 		if err != nil {
 			n.Close()

@@ -39,7 +39,7 @@ func (n *Node) schedule(ctx context.Context, d *deal, server party) (meter.Sched
 		}
 	}
 	return func(period int64) (meter.Terms, bool) {
-		if period < 0 || period >= int64(len(rates)) || rates[period] == nil {
+		if period < 0 || period >= int64(len(rates)) {
 			return meter.Terms{}, false
 		}
 		return at(rates[period]), true
@@ -47,7 +47,7 @@ func (n *Node) schedule(ctx context.Context, d *deal, server party) (meter.Sched
 }
 
 // rates opens the terms of every closed period and, last, of the open one. Terms of a period that was reported may
-// have been erased since: no log begins there any more.
+// have been erased since: no leaf is written there any more, and the next ones stand in for them.
 func (n *Node) rates(ctx context.Context, d *deal) ([]*contracts.Terms, error) {
 	var out []*contracts.Terms
 	for _, p := range d.periods {
@@ -58,7 +58,16 @@ func (n *Node) rates(ctx context.Context, d *deal) ([]*contracts.Terms, error) {
 		out = append(out, t)
 	}
 	t, err := openAs[contracts.Terms](ctx, n.openings, contracts.TagTerms, d.agreement.Terms)
-	return append(out, t), err
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, t)
+	for i := len(out) - 2; i >= 0; i-- {
+		if out[i] == nil {
+			out[i] = out[i+1]
+		}
+	}
+	return out, nil
 }
 
 // funds is what usage may accrue to, without the grace, before it stops: what the rules count it against, and what was
