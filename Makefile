@@ -25,7 +25,21 @@ smoke: build postgres ## walks a whole trade on free ports in a temporary folder
 headline: build postgres ## the honest headline: what joined data is worth, by metered and settled calls
 	bin/headline
 
+# Each part takes less than eight minutes on a machine that does nothing else.
+bench-parts := ledger faults sustained node catalog projection audit
+bench: $(addprefix bench-,$(bench-parts)) ## all figures that the project states, some twenty minutes
+
+bench-ledger: ## figures of the embedded ledger: submissions, log layer
+bench-faults: ## figures of reopening, kills and cuts
+bench-sustained: ## two minutes of the ledger with published log and projection
+bench-node: ## figures of gate and meter
+bench-catalog: ## a page of the shelf over HTTP
+bench-projection: ## a rebuild of the projection
+bench-audit: ## a full audit against bare verification
+$(addprefix bench-,$(bench-parts)): bench-%:
+	$(GO) run ./deploy/bench $*
+
 generate: ## generated files anew
 	$(GO) generate ./...
 
-.PHONY: help build postgres run test smoke headline generate
+.PHONY: help build postgres run test smoke headline generate bench $(addprefix bench-,$(bench-parts))
