@@ -17,6 +17,7 @@ import (
 	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/server/api"
 	"github.com/bund-exchange/bund/server/catalog"
+	"github.com/bund-exchange/bund/server/compliance"
 	"github.com/bund-exchange/bund/server/identity"
 	"github.com/bund-exchange/bund/server/pg"
 	"github.com/bund-exchange/bund/server/projection"
@@ -137,7 +138,8 @@ func problemOf(err error, ev *RequestEvent) (body api.Problem, retryAfter int) {
 		body.Detail = &detail
 	case errors.Is(err, errBehind):
 		body, retryAfter = failed(http.StatusServiceUnavailable, codeBehind), retryAfterSec
-	case errors.Is(err, ledger.ErrStopped) || errors.Is(err, ledger.ErrClosed) || pg.IsUnavailable(err) || pg.IsConflict(err) ||
+	case errors.Is(err, compliance.ErrErased) || errors.Is(err, compliance.ErrNothingPublished) ||
+		errors.Is(err, ledger.ErrStopped) || errors.Is(err, ledger.ErrClosed) || pg.IsUnavailable(err) || pg.IsConflict(err) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled):
 		body, retryAfter = failed(http.StatusServiceUnavailable, codeUnavailable), retryAfterSec
 	case errors.As(err, &echoed) && echoed.Code < 500:
