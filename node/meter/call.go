@@ -19,20 +19,20 @@ func (c *Consumer) Call(ctx context.Context, nonce Nonce, body []byte) (*Answer,
 	id := c.requests.make(nonce, digest)
 	unknown := false
 	for try := 1; ; try++ {
-		a, err := c.remembered(id, digest)
-		if a != nil || err != nil {
-			return a, err
-		}
 		c.mu.Lock()
-		breach, epoch, ackd := c.breach, c.state.epoch, c.ackd
+		breach, epoch, ackd, skew := c.breach, c.state.epoch, c.ackd, c.rules.skew()
+		at, seen := c.ids.get(nonce)
 		c.mu.Unlock()
+		if seen {
+			return c.remembered(at, id, digest)
+		}
 		if breach != nil {
 			return nil, breach
 		}
 		if err := c.cfg.faults.at("consumer.before-send"); err != nil {
 			return nil, err
 		}
-		a, err = c.once(ctx, id, digest, epoch, body)
+		a, err := c.once(ctx, id, digest, epoch, skew, body)
 		var r *Refusal
 		var b *Breach
 		switch {
@@ -45,8 +45,11 @@ func (c *Consumer) Call(ctx context.Context, nonce Nonce, body []byte) (*Answer,
 			c.Wake()
 			pause(ctx, ackd, 20*time.Millisecond)
 		case errors.As(err, &r):
-			if a, e := c.remembered(id, digest); a != nil || e != nil { // acknowledged in the meantime
-				return a, e
+			c.mu.Lock()
+			at, seen := c.ids.get(nonce)
+			c.mu.Unlock()
+			if seen { // pulled and acknowledged in the meantime
+				return c.remembered(at, id, digest)
 			}
 			return nil, r
 		default:
@@ -73,13 +76,8 @@ func pause(ctx context.Context, on <-chan struct{}, d time.Duration) {
 }
 
 // remembered answers a repeated nonce from memory or journal.
-func (c *Consumer) remembered(id RequestID, digest Digest) (*Answer, error) {
+func (c *Consumer) remembered(at place, id RequestID, digest Digest) (*Answer, error) {
 	c.mu.Lock()
-	at, ok := c.ids.get(id.Nonce())
-	if !ok {
-		c.mu.Unlock()
-		return nil, nil
-	}
 	epoch, acked := c.state.epoch, c.state.ackedSize()
 	var h *held
 	if at.epoch == epoch && at.seq >= acked {
@@ -110,7 +108,7 @@ func (c *Consumer) remembered(id RequestID, digest Digest) (*Answer, error) {
 
 // once sends a request and checks at once what this answer alone can show: that it is ours, these bytes, in this log,
 // not from the future, under a head that the provider signed.
-func (c *Consumer) once(ctx context.Context, id RequestID, digest Digest, epoch int64, body []byte) (*Answer, error) {
+func (c *Consumer) once(ctx context.Context, id RequestID, digest Digest, epoch int64, skew contracts.Millis, body []byte) (*Answer, error) {
 	a, err := c.wire.call(ctx, id, epoch, body)
 	if err != nil {
 		return nil, err
@@ -129,20 +127,12 @@ func (c *Consumer) once(ctx context.Context, id RequestID, digest Digest, epoch 
 		return nil, bad("leaf is for another request")
 	case l.AnswerDigest != sha256.Sum256(a.Body):
 		return nil, bad("leaf is for another answer")
-	case l.Time > contracts.Millis(c.cfg.Now().UnixMilli())+c.skew():
+	case l.Time > contracts.Millis(c.cfg.Now().UnixMilli())+skew:
 		return nil, bad("leaf is from the future")
 	}
-	if err := c.checkHead(a.Receipt.Head); err != nil {
-		return nil, err
-	}
-	if err := c.add(&held{leaf: l, raw: a.Receipt.Leaf, answer: a.Body, have: true, asked: true}); err != nil {
+	h := &held{leaf: l, raw: a.Receipt.Leaf, answer: a.Body, have: true, asked: true}
+	if err := c.take(h, a.Receipt.Head); err != nil {
 		return nil, err
 	}
 	return a, nil
-}
-
-func (c *Consumer) skew() contracts.Millis {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.rules.skew()
 }

@@ -15,6 +15,25 @@ import (
 func (c *Consumer) add(h *held) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.addLocked(h)
+}
+
+// take is add behind checkHead. The callers of one group come together and all but one find its head verified: they
+// take the lock once.
+func (c *Consumer) take(h *held, head []byte) error {
+	c.mu.Lock()
+	if c.knownLocked(head) {
+		defer c.mu.Unlock()
+		return c.addLocked(h)
+	}
+	c.mu.Unlock()
+	if err := c.checkHead(head); err != nil {
+		return err
+	}
+	return c.add(h)
+}
+
+func (c *Consumer) addLocked(h *held) error {
 	if c.breach != nil {
 		return c.breach
 	}
@@ -264,10 +283,13 @@ func (c *Consumer) checkHead(raw []byte) error {
 }
 
 func (c *Consumer) knownHead(raw []byte) bool {
-	size := int64(binary.BigEndian.Uint64(raw[24:]))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	o, ok := c.heads[size]
+	return c.knownLocked(raw)
+}
+
+func (c *Consumer) knownLocked(raw []byte) bool {
+	o, ok := c.heads[int64(binary.BigEndian.Uint64(raw[24:]))]
 	return ok && sameStatement(o, raw)
 }
 

@@ -40,7 +40,8 @@ type Provider struct {
 	logs    map[[16]byte]*Log // the sequencer's, also those that the node hasn't opened
 	touched []*Log            // by the group at hand
 
-	groups atomic.Int64
+	groups  atomic.Int64
+	stopped atomic.Bool // dead is set
 
 	mu   sync.Mutex
 	dead error // why the writer stopped; never unset
@@ -105,6 +106,9 @@ func (p *Provider) release() {
 // Err says why the writer stopped, or nil. A stopped writer refuses nothing: it fails, so that callers go to the
 // standby.
 func (p *Provider) Err() error {
+	if !p.stopped.Load() {
+		return nil
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.dead
@@ -138,6 +142,7 @@ func (p *Provider) stop(err error) {
 		p.cfg.Log.Error("receipt writer has stopped", "err", err)
 		p.dead = fmt.Errorf("%w: %w", ErrStopped, err)
 	}
+	p.stopped.Store(true)
 }
 
 // Open begins an agreement's log at epoch 1, or resumes it where the store has it.

@@ -34,7 +34,8 @@ type job struct {
 	digest   Digest
 	epoch    int64
 	result   Result
-	answered Digest // of the answer's bytes
+	answered Digest  // of the answer's bytes
+	sealer   *sealer // of the epoch
 	sealed   []byte
 	buf      *[]byte // under sealed
 

@@ -122,7 +122,7 @@ func (l *Log) reserve(j *job) error {
 	}
 	l.resCalls++
 	l.resMicro += l.terms.PriceMicro
-	j.holds, j.reserved = true, l.terms.PriceMicro
+	j.holds, j.reserved, j.sealer = true, l.terms.PriceMicro, l.sealer
 	return nil
 }
 
@@ -181,12 +181,9 @@ func (l *Log) execute(ctx context.Context, j *job, c *Call) (err error) {
 	if err := l.p.cfg.faults.at("provider.executed"); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	s := l.sealer
-	l.mu.Unlock()
 	j.answered = sha256.Sum256(j.result.Body)
 	j.buf = sealBuffers.Get().(*[]byte)
-	*j.buf = s.sealInto(*j.buf, j.result.Body, j.id[:])
+	*j.buf = j.sealer.sealInto(*j.buf, j.result.Body, j.id[:])
 	j.sealed = *j.buf
 	ready = true
 	return nil
