@@ -23,6 +23,9 @@ func TestLife(t *testing.T) {
 			t.Errorf("%s: status %d: %s", path, status, body)
 		}
 	}
+	if _, body := s.ask(http.MethodGet, "/products", ""); strings.Contains(body, "null") {
+		t.Errorf("a list without values is not a list: %s", body)
+	}
 	down()
 	if _, err := http.Get(s.base + "/healthz"); err == nil {
 		t.Error("a stopped market answers")

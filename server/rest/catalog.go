@@ -35,6 +35,10 @@ func (h domainHandlers) SearchProducts(ctx context.Context, req api.SearchProduc
 	}
 	for _, f := range shownFacets {
 		x := api.Facet{Name: string(f)}
+		x.Values = []struct {
+			Count int64  `json:"count"`
+			Value string `json:"value"`
+		}{} // a list without values is a list
 		for v, n := range page.Counts[f] {
 			x.Values = append(x.Values, struct {
 				Count int64  `json:"count"`

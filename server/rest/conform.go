@@ -175,6 +175,8 @@ func (n *conformance) query(req *http.Request, op *openapi3.Operation) (url.Valu
 			bad = append(bad, api.FieldError{Field: "query." + clip(name), Detail: "there is no such parameter"})
 		case len(v) > 1:
 			bad = append(bad, api.FieldError{Field: "query." + name, Detail: "given twice"})
+		case !utf8.ValidString(v[0]) || strings.ContainsRune(v[0], 0): // as in bodies; PostgreSQL takes neither
+			bad = append(bad, api.FieldError{Field: "query." + name, Detail: "not UTF-8, or with U+0000"})
 		}
 	}
 	if len(bad) > 0 {
@@ -186,6 +188,9 @@ func (n *conformance) query(req *http.Request, op *openapi3.Operation) (url.Valu
 // readBody reads a body into memory, and refuses one of another type than the document says, and one that isn't
 // unambiguous: JSON that readers read differently, a form with unknown or repeated names.
 func readBody(req *http.Request, want *openapi3.RequestBodyRef) error {
+	if req.ContentLength > maxBodyBytes {
+		return errTooLarge // before waiting for it
+	}
 	b, err := io.ReadAll(io.LimitReader(req.Body, maxBodyBytes+1))
 	switch {
 	case err != nil:

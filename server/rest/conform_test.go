@@ -73,6 +73,13 @@ func TestOtherBadRequests(t *testing.T) {
 	}
 	s.visitor("Content-Encoding", "gzip").ask("POST", "/session", "{}").problem(t, 415, "request.media_type")
 	s.visitor("Content-Type", "application/json; charset=UTF-8").ask("POST", "/session", "{}").problem(t, 400, "invalid_request")
+	// What PostgreSQL can't store isn't in a parameter either, and white space is no reason.
+	for _, q := range []string{"/members?role=%00", "/members?role=%ff", "/products?q=%E7%BA%B3%00"} {
+		s.visitor().ask("GET", q, nil).problem(t, 400, "invalid_request")
+	}
+	for _, reason := range []string{"a%00b", "%20%20", "%E3%80%80%E3%80%80", "a%20"} {
+		s.machine(s.Regulator.ID).ask("GET", "/supervision/entries?reason="+reason, nil).problem(t, 400, "invalid_request")
+	}
 	// An operation that wants one kind of sign-in doesn't take another.
 	s.visitor("Authorization", "Basic eDp5").ask("GET", "/session", nil).problem(t, 401, "session.required")
 	s.visitor("Authorization", "Bearer ").ask("GET", "/session", nil).problem(t, 401, "client.token")
@@ -80,18 +87,19 @@ func TestOtherBadRequests(t *testing.T) {
 
 func TestBrokenHTTPDoesNoHarm(t *testing.T) {
 	s := serve(t, begun(t))
-	for _, raw := range []string{
-		"POST /session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", // ends too early
-		"POST /session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+	for _, x := range []struct{ raw, status string }{
+		{"POST /session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", " 400 "}, // ends too early
+		{"POST /session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", " 400 "},
+		{"POST /session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n", " 413 "}, // before it comes
 	} {
 		c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprint(c, raw)
+		fmt.Fprint(c, x.raw)
 		c.(*net.TCPConn).CloseWrite()
 		line, err := bufio.NewReader(c).ReadString('\n')
-		if err != nil || !strings.Contains(line, " 400 ") {
+		if err != nil || !strings.Contains(line, x.status) {
 			t.Errorf("got %q, %v", line, err)
 		}
 		c.Close()

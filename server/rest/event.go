@@ -72,6 +72,8 @@ func logEvent(log *slog.Logger, c echo.Context, ev *RequestEvent, took time.Dura
 	req, res := c.Request(), c.Response()
 	level := slog.LevelInfo
 	switch {
+	case ev.Code == "projection_behind": // anybody may ask for a position that is far ahead
+		level = slog.LevelWarn
 	case ev.Err != nil:
 		level = slog.LevelError
 	case c.Path() == "/healthz" || c.Path() == "/readyz":

@@ -3,12 +3,17 @@ package rest
 import (
 	"context"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/server/api"
 	"github.com/bund-exchange/bund/server/compliance"
 	"github.com/bund-exchange/bund/server/identity"
 )
+
+// minReason is in characters: what the document asks for, not counting white space.
+const minReason = 2
 
 // supervise lets regulators through, after what they are about to read was recorded.
 func (h domainHandlers) supervise(ctx context.Context, what, reason string) (contracts.ID, error) {
@@ -19,6 +24,9 @@ func (h domainHandlers) supervise(ctx context.Context, what, reason string) (con
 	}
 	if !s.Has(contracts.RoleRegulator) {
 		return "", errForbidden
+	}
+	if utf8.RuneCountInString(strings.TrimSpace(reason)) < minReason {
+		return "", newInvalid([]api.FieldError{{Field: "reason", Detail: "say why"}})
 	}
 	return c.Member, h.Reads.Record(ctx, c.Member, c.Person, what, reason)
 }
