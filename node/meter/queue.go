@@ -89,7 +89,7 @@ func (q *jobQueue) gather(wait time.Duration, last int) {
 	if wait <= 0 || last < crowd {
 		return
 	}
-	step := wait / 8
+	step := wait / 4
 	for waited, seen := step, -1; waited <= wait; waited += step {
 		q.mu.Lock()
 		n, closed := len(q.jobs), q.closed
