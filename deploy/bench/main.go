@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -33,7 +32,7 @@ var parts = []part{
 	{"ledger", "ledger.submit256, ledger.submit1, ledger.wal_ratio: what the embedded ledger acknowledges", goTest("./ledger/embedded", "BenchmarkSubmit$|BenchmarkLog$")},
 	{"faults", "ledger.reopen_1m_s, ledger.kills, ledger.cut_failures: what it is after a stop of any kind", goTest("./ledger/embedded", "BenchmarkReopen|BenchmarkKill|BenchmarkCut")},
 	{"sustained", "ledger.sustained: acknowledged while log and projection keep up", sustained},
-	{"node", "node.metered_us, node.metered_ratio_memory: what gate and meter add to a call", metered},
+	{"node", "node.metered_us, node.metered_ratio, node.metered_ratio_memory: what gate and meter add to a call", goTest("./node/datanode", "Metered")},
 	{"catalog", "catalog.page_p99_ms: a page of the shelf of 100,000 products over HTTP", goRun("./server/catalog/catalogbench")},
 	{"projection", "projection.rebuild_s: the projection of 100,000 entries made anew", goRun("./server/projection/projectionbench")},
 	{"audit", "audit.vs_verify: a full audit against bare verification of the same signatures", goTest("./ledger/evidence", ".")},
@@ -142,12 +141,8 @@ func goRun(pkg string) func(context.Context) error {
 
 // stream runs a program with its output as ours. It ends it softly, so that it takes its own children with it.
 func stream(ctx context.Context, name string, args ...string) error {
-	return streamTo(ctx, os.Stdout, name, args...)
-}
-
-func streamTo(ctx context.Context, w io.Writer, name string, args ...string) error {
 	c := exec.CommandContext(ctx, name, args...)
-	c.Stdout, c.Stderr = w, os.Stderr
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
 	c.WaitDelay = 20 * time.Second
 	return c.Run()
