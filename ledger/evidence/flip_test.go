@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	flips    = flag.Int("flips", 250, "bytes to flip in each file of TestFlips; 0 flips every byte, or a million of a larger file (minutes)")
+	flips    = flag.Int("flips", 100, "bytes to flip in each file of TestFlips; 0 flips every byte, or a million of a larger file (minutes)")
 	flipSeed = flag.Uint64("flips.seed", 1, "which")
 )
 

@@ -98,7 +98,7 @@ func TestProofFlips(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := proofFile(t, w.Ledger, w.Find("certificate.issue", 0), 3)
-	for _, at := range offsets(len(b), *flips*4, *flipSeed) {
+	for _, at := range offsets(len(b), *flips*5, *flipSeed) {
 		b[at] ^= 1 << (at % 8)
 		if _, err := evidence.OpenProof(trust, b); err == nil || !strings.Contains(err.Error(), ":") {
 			t.Errorf("byte %d of %d: %v", at, len(b), err)
