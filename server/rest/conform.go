@@ -17,6 +17,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/labstack/echo/v4"
 
+	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/server/api"
 	"github.com/bund-exchange/bund/server/identity"
 	"github.com/bund-exchange/bund/server/rest/strictjson"
@@ -31,6 +32,7 @@ type conformance struct {
 	params     map[*openapi3.Operation]map[string]bool
 	identity   *identity.Directory
 	projection Projection
+	ledger     ledger.Ledger // nil: every position is waited for
 	cookie     cookie
 	timeout    time.Duration
 }
@@ -41,7 +43,7 @@ var unbounded = map[string]bool{"Export": true}
 func newConformance(cfg Config, doc *openapi3.T) echo.MiddlewareFunc {
 	n := &conformance{
 		routes: map[string]*routers.Route{}, params: map[*openapi3.Operation]map[string]bool{},
-		identity: cfg.Identity, projection: cfg.Projection, cookie: cookieFor(cfg.PlainHTTP),
+		identity: cfg.Identity, projection: cfg.Projection, ledger: cfg.Domain.Ledger, cookie: cookieFor(cfg.PlainHTTP),
 		timeout: time.Duration(cfg.TimeoutSec) * time.Second,
 	}
 	// For a document of 3.1 the validator compiles the schema anew for every request, and names no field. Of what 3.1

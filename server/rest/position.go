@@ -40,6 +40,14 @@ func (n *conformance) waitFor(c echo.Context, query url.Values) error {
 		if err != nil {
 			return errInvalid
 		}
+		if n.ledger != nil {
+			// What the ledger doesn't have yet may never come: nobody holds a connection for it.
+			if h, err := n.ledger.Height(ctx); err != nil {
+				return err
+			} else if position >= h {
+				return errBehind
+			}
+		}
 		wait, cancel := context.WithTimeout(ctx, waitWithin)
 		defer cancel()
 		if err := n.projection.WaitFor(wait, position); err != nil {
