@@ -32,7 +32,9 @@ func (n *Node) onEntry(e *ledger.Entry) {
 
 // readBoth gives the followed state at one position, and that with what was announced since.
 func (n *Node) readBoth(fn func(st contracts.State) error) (err error) {
-	n.follower.View(func(v follow.View) { err = n.early.Both(v.Rules(), fn) })
+	n.follower.View(func(v follow.View) {
+		err = n.early.Both(v.Rules(), func(st contracts.State) error { return fn(n.records.Over(st)) })
+	})
 	return err
 }
 

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +31,7 @@ import (
 	"github.com/bund-exchange/bund/ledger/publish"
 	"github.com/bund-exchange/bund/ledger/publish/publishtest"
 	"github.com/bund-exchange/bund/ledger/witness/witnesstest"
+	"github.com/bund-exchange/bund/node/vault"
 )
 
 const testLedger = "datanode.test/1"
@@ -44,10 +44,17 @@ type testClock struct{ offset atomic.Int64 }
 func (c *testClock) now() time.Time      { return time.Now().Add(time.Duration(c.offset.Load())) }
 func (c *testClock) add(d time.Duration) { c.offset.Add(int64(d)) }
 
+// product is what the market's provider sells: a field dictionary, the fields that are sold, and the rows.
+type product struct {
+	schema string
+	fields []string // ascending
+	csv    string
+}
+
 // testMarket is a real ledger, published and witnessed, behind the part of the market's API that a node uses, held to
 // server/api/openapi.yaml. Its actors' commands go to the ledger directly.
 type testMarket struct {
-	t *testing.T
+	t testing.TB
 	*contractstest.Market
 	ledger    *embedded.Ledger
 	publisher *publish.Publisher
@@ -56,6 +63,7 @@ type testMarket struct {
 	clock     testClock
 	url       string
 
+	product    product
 	listing    *contractstest.Listing
 	registered map[contracts.ID]int64 // positions of node registrations, by member
 
@@ -115,9 +123,9 @@ func (m *testMarket) Get(key string) (value []byte, err error) {
 	}
 }
 
-func newTestMarket(t *testing.T, nodeURL string) *testMarket {
+func newTestMarket(t testing.TB, nodeURL string, p product) *testMarket {
 	t.Helper()
-	m := &testMarket{t: t, registered: map[contracts.ID]int64{}, openings: map[contracts.Hash]contracts.KeptOpening{},
+	m := &testMarket{t: t, product: p, registered: map[contracts.ID]int64{}, openings: map[contracts.Hash]contracts.KeptOpening{},
 		clients: map[string]contracts.ID{}, tokens: map[string]contracts.ID{}}
 	m.clock.add(contractstest.Start.Time().Add(10 * 24 * time.Hour).Sub(time.Now()))
 	_, operator, err := ed25519.GenerateKey(nil)
@@ -131,9 +139,9 @@ func newTestMarket(t *testing.T, nodeURL string) *testMarket {
 	auth, err := m.Authorize()
 	ok(t, err)
 	facts := m.Facts(auth)
-	schema, err := readSchema()
+	schema, err := vault.ReadSchema([]byte(p.schema))
 	ok(t, err)
-	facts.Dictionary = schema.Digest()
+	facts.Dictionary, facts.Fields, facts.Policy.Fields = schema.Digest(), p.fields, p.fields
 	m.listing, err = m.List(facts)
 	ok(t, err)
 	ok(t, m.Do(m.Venue.ID, "clock.release", contracts.ClockRelease{Reason: "the market opens"}, nil, m.Venue.Machine))
@@ -328,7 +336,9 @@ func (m *testMarket) agree(edit func(*contracts.Offer, *contracts.Terms)) *contr
 	m.t.Helper()
 	m.catchUp()
 	terms := contractstest.Terms()
-	offer, _ := m.Offer(contractstest.Policy(policy.PreLoan), terms)
+	p := contractstest.Policy(policy.PreLoan)
+	p.Fields = m.product.fields
+	offer, _ := m.Offer(p, terms)
 	if edit != nil {
 		edit(&offer, &terms)
 	}
@@ -373,10 +383,4 @@ func (m *testMarket) folder(a *contractstest.Actor, listen, more string) (config
 	write("node.yaml", fmt.Sprintf("dir: node\ntrustRoot: trust.json\nmarket: %s\ncredentials: client\nmember: %s\nnode: %s\nregisteredAt: %d\nlisten: %q\nlocal: 127.0.0.1:0\nreportEvery: 1s\npollEvery: 200ms\n%s",
 		m.url, a.ID, a.Node, m.registered[a.ID], listen, more))
 	return filepath.Join(dir, "node.yaml")
-}
-
-func hostPort(t *testing.T, s string) string {
-	u, err := url.Parse(s)
-	ok(t, err)
-	return u.Host
 }

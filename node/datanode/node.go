@@ -33,9 +33,11 @@ type Node struct {
 
 	follower *follow.Follower
 	early    gate.Early
+	records  gate.Records
 	openings *openings
 	pins     peer.Pins
 	vault    *vault.Vault
+	find     func(product contracts.ID) (looker, bool)
 
 	consents *gate.Counter
 	gate     *gate.Gate
@@ -95,7 +97,8 @@ func openNode(cfg *Config, log *slog.Logger, now func() time.Time) (_ *Node, err
 	if n.consents, err = gate.OpenCounter(cfg.Dir); err != nil {
 		return nil, err
 	}
-	n.gate = &gate.Gate{Node: cfg.Node, Follower: gate.Followed{Ledger: n.follower, Now: n.now}, Early: &n.early, Consents: n.consents, Now: n.now}
+	n.find = n.dataset
+	n.gate = &gate.Gate{Node: cfg.Node, Follower: gate.Followed{Ledger: n.follower, Now: n.now}, Early: &n.early, Records: &n.records, Consents: n.consents, Now: n.now}
 	if n.journal, err = meter.OpenJournal(filepath.Join(cfg.Dir, "journal.db"), n.keys.Seal[:]); err != nil {
 		return nil, fmt.Errorf("couldn't open receipts journal: %w", err)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -29,7 +28,7 @@ func (n *Node) peerAPI() http.Handler {
 			refusePeer(w, "grant.unknown", "this peer has no grant under this agreement")
 			return
 		}
-		s.handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), slotKey{}, &slot{from: who})))
+		s.handler.ServeHTTP(w, r.WithContext(&slot{Context: r.Context(), from: who}))
 	})
 	return m
 }

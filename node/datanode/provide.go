@@ -63,7 +63,7 @@ func (n *Node) openServed(ctx context.Context, d *deal, schedule *meter.Schedule
 	if err != nil {
 		return nil, err
 	}
-	s.handler = http.StripPrefix("/agreements/"+string(d.id), s.log.Handler())
+	s.handler = s.log.Handler()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.served[d.id] = s

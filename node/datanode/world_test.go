@@ -25,7 +25,6 @@ import (
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/contractstest"
-	"github.com/bund-exchange/bund/node/vault"
 )
 
 // childEnv makes the test's binary run a node: its value is "offset-ns config".
@@ -66,8 +65,6 @@ fields:
   - {name: tax_score, title: 纳税评分, titleEn: tax score, type: integer}
 `
 
-func readSchema() (*vault.Schema, error) { return vault.ReadSchema([]byte(testSchema)) }
-
 // companies are the subjects in the test's dataset; one more is in none.
 var companies = func() (cs []contracts.CreditCode) {
 	for i := range 21 {
@@ -95,7 +92,7 @@ type proxy struct {
 	conns map[net.Conn]bool
 }
 
-func newProxy(t *testing.T) *proxy {
+func newProxy(t testing.TB) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ok(t, err)
@@ -150,7 +147,7 @@ func (p *proxy) cut() {
 
 // testNode is a data node, in this process or in one of its own.
 type testNode struct {
-	t      *testing.T
+	t      testing.TB
 	m      *testMarket
 	name   string
 	config string
@@ -158,6 +155,7 @@ type testNode struct {
 	proxy  *proxy // to its peers' side, if it serves
 
 	patience time.Duration // of local requests, if not the node's own
+	find     func(contracts.ID) (looker, bool)
 
 	n    *Node // in this process
 	stop context.CancelFunc
@@ -195,6 +193,9 @@ func (x *testNode) start() {
 	ok(x.t, err)
 	if x.patience > 0 {
 		x.n.patience = x.patience
+	}
+	if x.find != nil {
+		x.n.find = x.find
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	x.stop, x.done = stop, make(chan error, 1)
@@ -332,7 +333,7 @@ func codeOf(err error) string {
 }
 
 // until asks again until there is no error.
-func until(t *testing.T, what string, ask func() error) {
+func until(t testing.TB, what string, ask func() error) {
 	t.Helper()
 	end := time.Now().Add(30 * time.Second)
 	for {
@@ -362,17 +363,25 @@ type callAnswer struct {
 
 // world is a market with a provider's and a bank's node, and consents of all companies.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	m        *testMarket
 	provider *testNode
 	bank     *testNode
 	consents map[contracts.CreditCode]consentHeld
 }
 
-func newTestWorld(t *testing.T) *world {
+func newTestWorld(t testing.TB) *world {
 	t.Helper()
 	p := newProxy(t)
-	w := &world{t: t, m: newTestMarket(t, "https://"+p.l.Addr().String()), consents: map[contracts.CreditCode]consentHeld{}}
+	w := newWorldOf(t, product{testSchema, contractstest.Fields, testCSV()}, p.l.Addr().String(), "127.0.0.1:0")
+	w.provider.proxy = p
+	return w
+}
+
+// newWorldOf has the provider's node listen, while other nodes reach it at addr.
+func newWorldOf(t testing.TB, sold product, addr, listen string) *world {
+	t.Helper()
+	w := &world{t: t, m: newTestMarket(t, "https://"+addr, sold), consents: map[contracts.CreditCode]consentHeld{}}
 	m := w.m
 	node := func(name string, a *contractstest.Actor, listen, more string) *testNode {
 		x := &testNode{t: t, m: m, name: name, config: m.folder(a, listen, more), clock: new(testClock), log: new(logBuffer)}
@@ -386,10 +395,11 @@ func newTestWorld(t *testing.T) *world {
 		})
 		return x
 	}
-	w.provider = node("provider", m.Provider, "127.0.0.1:0", fmt.Sprintf("datasets:\n  - product: %s\n    dataset: tax\n", m.listing.Product))
-	w.provider.proxy = p
+	w.provider = node("provider", m.Provider, listen, fmt.Sprintf("datasets:\n  - product: %s\n    dataset: tax\n", m.listing.Product))
 	w.bank = node("bank", m.Buyer, "", "")
-	w.importCSV(testCSV())
+	if sold.csv != "" {
+		w.importCSV(sold.csv)
+	}
 	return w
 }
 
@@ -398,7 +408,7 @@ func (w *world) importCSV(csv string) {
 	w.t.Helper()
 	dir := w.t.TempDir()
 	schema, file := filepath.Join(dir, "schema.yaml"), filepath.Join(dir, "tax.csv")
-	ok(w.t, os.WriteFile(schema, []byte(testSchema), 0o600))
+	ok(w.t, os.WriteFile(schema, []byte(w.m.product.schema), 0o600))
 	ok(w.t, os.WriteFile(file, []byte(csv), 0o600))
 	var out, errs bytes.Buffer
 	if code := run(w.t.Context(), []string{"import", "--config", w.provider.config, "--dataset", "tax", "--schema", schema, "--csv", file}, nil, &out, &errs); code != 0 {
@@ -412,7 +422,7 @@ func (w *world) registerConsents(cs []contracts.CreditCode, maxCalls int64) {
 	now := w.bank.clock.now()
 	var in []map[string]any
 	for _, c := range cs {
-		in = append(in, map[string]any{"product": w.m.listing.Product, "node": w.m.Provider.Node, "subject": c, "purpose": "pre_loan", "fields": contractstest.Fields,
+		in = append(in, map[string]any{"product": w.m.listing.Product, "node": w.m.Provider.Node, "subject": c, "purpose": "pre_loan", "fields": w.m.product.fields,
 			"from": now.Add(-time.Minute).UnixMilli(), "to": now.Add(48 * time.Hour).UnixMilli(), "maxCalls": maxCalls,
 			"evidence": map[string]any{"signerRole": "legal_representative", "realName": "bank_face_to_face", "textVersion": "v3",
 				"original": contracts.HashOf("test/original", []byte(c)), "caSignature": contracts.HashOf("test/ca", []byte(c))}})

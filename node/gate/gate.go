@@ -38,7 +38,8 @@ type Follower interface {
 type Gate struct {
 	Node     contracts.ID
 	Follower Follower
-	Early    *Early // stop orders seen ahead of a checkpoint
+	Early    *Early   // stop orders seen ahead of a checkpoint
+	Records  *Records // optional
 	Consents *Counter
 	Now      func() time.Time
 }
@@ -115,7 +116,7 @@ func (g *Gate) decide(u contracts.Use) (d decision, err error) {
 	now := contracts.Millis(g.Now().UnixMilli())
 	d.position, err = g.Follower.Read(func(st contracts.State) error {
 		return g.Early.Both(st, func(st contracts.State) error {
-			grant, consent, err := contracts.MayUse(st, now, u)
+			grant, consent, err := contracts.MayUse(g.Records.Over(st), now, u)
 			if err == nil && d.grant == nil {
 				d.grant, d.consent = grant, consent
 			}

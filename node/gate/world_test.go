@@ -64,7 +64,7 @@ func newWorld(t *testing.T) *world {
 	counts, err := gate.OpenCounter(dir)
 	must(t, err)
 	t.Cleanup(func() { counts.Close() })
-	w.gate = &gate.Gate{Node: w.Provider.Node, Follower: gate.Followed{Ledger: w.ledger, Now: w.log.Clock.Now}, Early: new(gate.Early), Consents: counts,
+	w.gate = &gate.Gate{Node: w.Provider.Node, Follower: gate.Followed{Ledger: w.ledger, Now: w.log.Clock.Now}, Early: new(gate.Early), Records: new(gate.Records), Consents: counts,
 		Now: func() time.Time { return w.Now.Time() }}
 	w.follow()
 	w.from = peer.Identity{Member: w.Buyer.ID, Node: w.Buyer.Node, Region: "CN-31"}

@@ -63,8 +63,23 @@ func inService(st contracts.State, id contracts.ID, now contracts.Millis) (*cont
 	return n, nil
 }
 
+// remembering is a State that keeps records in their decoded form; nobody changes what it gives.
+type remembering interface {
+	Record(key string, read func(value []byte) (any, error)) (any, error)
+}
+
 // record reads a record, ErrUnknown when there is none.
 func record[T any](st contracts.State, key string) (*T, error) {
+	if m, ok := st.(remembering); ok {
+		r, err := m.Record(key, func(b []byte) (any, error) { return contracts.Read[T](b) })
+		if err != nil {
+			return nil, fmt.Errorf("couldn't decode %s: %w", key, err)
+		}
+		if t, ok := r.(*T); ok {
+			return t, nil
+		}
+		return nil, ErrUnknown
+	}
 	b, err := st.Get(key)
 	if err != nil {
 		return nil, err
