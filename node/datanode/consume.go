@@ -63,12 +63,20 @@ func (n *Node) tendConsumer(ctx context.Context, d *deal) error {
 	case c.stop == nil:
 		c.begin(n)
 	}
-	breach := ""
-	if b := c.receipts.Breach(); b != nil {
-		breach = b.Error()
-	}
-	n.trouble("receipts of agreement "+string(d.id), breach)
+	n.trouble("receipts of agreement "+string(d.id), c.objection())
 	return nil
+}
+
+// objection says why this node signs no more, or "". A breach was logged when it was found; objections wait for the
+// provider to take their leaves back.
+func (c *consumer) objection() string {
+	if b := c.receipts.Breach(); b != nil {
+		return b.Error()
+	}
+	if os := c.receipts.Objections(); len(os) > 0 {
+		return fmt.Sprintf("%d leaves are objected to, the first is %d: %s", len(os), os[0].Seq, os[0].What)
+	}
+	return ""
 }
 
 // amended judges the answer to terms that have changed. Price and keys change at a CLOSE or with an epoch, by the

@@ -344,6 +344,56 @@ func TestErased(t *testing.T) {
 	w.agreed(d, billed+1)
 }
 
+// An operator takes a leaf back, and both sides begin a new log: totals go on.
+func TestRepairs(t *testing.T) {
+	t.Parallel()
+	w := newTestWorld(t)
+	d := w.m.agree(nil)
+	w.provider.start()
+	w.bank.startChild()
+	w.registerConsents(companies[:3], 1000)
+	billed := w.ready(d)
+	w.agreed(d, billed)
+	_, err := w.call(d, 1, nil)
+	ok(t, err)
+	w.bank.kill() // before it has acknowledged
+	void := "/v1/agreements/" + string(d.Agreement) + "/void"
+	before, err := w.view(w.provider, d)
+	ok(t, err)
+	if before.Provider.Acked == before.Provider.Size {
+		t.Skip("the acknowledgement was faster")
+	}
+	ok(t, w.provider.ask(http.MethodPost, void, map[string]any{"seq": before.Provider.Size - 1}, nil))
+	if got := codeOf(w.provider.ask(http.MethodPost, void, map[string]any{"seq": before.Provider.Size - 1}, nil)); got != string(meter.NotVoidable) {
+		t.Errorf("twice: %s", got)
+	}
+	w.bank.start()
+	if p := w.agreed(d, billed); p.Provider.Size != before.Provider.Size+1 {
+		t.Errorf("%+v", p.Provider)
+	}
+
+	epoch := "/v1/agreements/" + string(d.Agreement) + "/epoch"
+	for _, x := range []*testNode{w.provider, w.bank} {
+		if err := x.ask(http.MethodPost, epoch, map[string]any{"epoch": 9}, nil); err == nil {
+			t.Error("epoch 9 follows 1")
+		}
+		for range 2 {
+			ok(t, x.ask(http.MethodPost, epoch, map[string]any{"epoch": 2}, nil))
+		}
+	}
+	until(t, "a call in the new epoch", func() error {
+		a, err := w.call(d, 1, nil)
+		if err == nil && (a.Receipt.Epoch != 2 || a.Receipt.Seq != 0) {
+			t.Fatalf("%+v", a.Receipt)
+		}
+		return err
+	})
+	w.agreed(d, billed+1)
+	w.m.catchUp()
+	ok(t, w.m.Do(w.m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, w.m.Venue.Machine))
+	w.reported(t, d, 1, billed+1, contracts.MicroYuan(billed+1)*800_000)
+}
+
 // Whatever was asked, no log line has a company, a consent's key, a token or a secret in it.
 func TestLogsAreClean(t *testing.T) {
 	t.Parallel()
@@ -400,4 +450,29 @@ func TestNoGoroutineStays(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Secrets that others may read are refused before anything is opened.
+func TestSecretFiles(t *testing.T) {
+	t.Parallel()
+	w := newTestWorld(t)
+	dir := filepath.Dir(w.bank.config)
+	for _, name := range []string{"client", "node/keys/machine.seed", "node/keys/tls.seed", "node/keys/receipt.seed", "node/keys/seal.seed", "node/keys/request.seed"} {
+		ok(t, os.Chmod(filepath.Join(dir, name), 0o640))
+		cfg, err := ReadConfig(w.bank.config)
+		ok(t, err)
+		if n, err := OpenNode(cfg, quiet); err == nil || !strings.Contains(err.Error(), "chmod 600") || !strings.Contains(err.Error(), filepath.Base(name)) {
+			t.Errorf("%s: %v", name, err)
+			if err == nil {
+				n.Close()
+			}
+		}
+		ok(t, os.Chmod(filepath.Join(dir, name), 0o600))
+	}
+	ok(t, os.WriteFile(filepath.Join(dir, "client"), []byte("no-secret\n"), 0o600))
+	cfg, err := ReadConfig(w.bank.config)
+	ok(t, err)
+	if _, err := OpenNode(cfg, quiet); err == nil || !strings.Contains(err.Error(), "want client-id:secret") || strings.Contains(err.Error(), "no-secret") {
+		t.Errorf("%v", err)
+	}
 }
