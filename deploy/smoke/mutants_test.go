@@ -32,7 +32,7 @@ var mutants = []mutant{
 	{"a revoked consent", "contracts/consent.go", `case c.Revoked != 0:`, `case c.Revoked != 0 && false:`},
 	{"settlement before acceptance", "contracts/settlement.go", `if a.Accepted == 0 &&`, `if false && a.Accepted == 0 &&`},
 	{"a fen too much", "contracts/settlement.go", `v.Usage = toFen(micro)`, `v.Usage = toFen(micro) + 1`},
-	{"the gate forgets staleness", "node/gate/gate.go", `g.Follower.Fresh(ctx,`, `error(nil); g.Follower.Fresh(ctx,`},
+	{"the gate forgets staleness", "node/gate/gate.go", `time.Duration(stale)*time.Second); err != nil {`, `time.Duration(stale)*time.Second); false && err != nil {`},
 }
 
 // TestMutants builds the market with each mutant and walks. It takes minutes: BUND_MUTANTS=1 asks for it, as make test
