@@ -79,7 +79,7 @@ func Audit(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, err
 	}
 	if err := a.file(CheckpointFile, func(f io.Reader) error {
-		b, err := io.ReadAll(io.LimitReader(f, maxManifestBytes+1))
+		b, err := io.ReadAll(io.LimitReader(f, maxNoteBytes+1))
 		r.Head = a.head(b)
 		return err
 	}); err != nil {

@@ -32,7 +32,7 @@ import (
 //
 //	go test ./ledger/evidence -run '^$' -bench . -benchtime 1x -timeout 20m
 var (
-	benchEntries = flag.Int("figure.entries", 100_000, "entries of the benchmark's ledger")
+	benchEntries = flag.Int("figure.entries", 50_000, "entries of the benchmark's ledger")
 	benchRounds  = flag.Int("figure.rounds", 5, "rounds of verification and audit, one after the other")
 )
 
@@ -107,12 +107,29 @@ type signed struct {
 	sig []byte
 }
 
+// signatures lists what an audit verifies: those of commands, and in usage reports those of both receipt keys.
 func signatures(l *evidencetest.Ledger) (out []signed) {
+	add := func(key contracts.PublicKey, msg, sig []byte) {
+		_, h, _ := strings.Cut(string(key), ":")
+		k, _ := hex.DecodeString(h)
+		out = append(out, signed{k, msg, sig})
+	}
 	for _, e := range l.Entries {
 		for _, s := range e.Signatures {
-			_, h, _ := strings.Cut(string(s.Key), ":")
-			k, _ := hex.DecodeString(h)
-			out = append(out, signed{k, e.Raw, s.Sig})
+			add(s.Key, e.Raw, s.Sig)
+		}
+		cmd, err := contracts.Decode(contracts.Submission{Raw: e.Raw, Signatures: e.Signatures})
+		if err != nil {
+			continue
+		}
+		if r, ok := cmd.Body().(*contracts.UsageReport); ok {
+			t, err := contracts.Read[contracts.Totals](l.Openings[r.Totals].Opening.Value)
+			if err != nil {
+				continue
+			}
+			st := contracts.Statement{Agreement: r.Agreement, Epoch: r.Epoch, Size: r.Size, Root: r.Root, Totals: *t}
+			add(r.Ack.Key, st.SignedBytes(contracts.TagAck), r.Ack.Sig)
+			add(r.Report.Key, st.SignedBytes(contracts.TagReport), r.Report.Sig)
 		}
 	}
 	return out

@@ -34,8 +34,8 @@ type FileDigest struct {
 }
 
 const (
-	format           = "bund/evidence/v1"
-	maxManifestBytes = 64 << 10
+	format       = "bund/evidence/v1"
+	maxNoteBytes = 64 << 10 // manifest, checkpoint
 )
 
 // known lists the files that a manifest may name, in order; all but the openings must be there.
@@ -80,8 +80,8 @@ func (m *Manifest) sign(s note.Signer) ([]byte, error) {
 
 // parseManifest verifies the log's signature and accepts only the one encoding.
 func parseManifest(b []byte, log note.Verifier) (*Manifest, error) {
-	if len(b) > maxManifestBytes {
-		return nil, fmt.Errorf("size: more than %d bytes", maxManifestBytes)
+	if len(b) > maxNoteBytes {
+		return nil, fmt.Errorf("size: more than %d bytes", maxNoteBytes)
 	}
 	n, err := note.Open(b, note.VerifierList(log))
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/bund-exchange/bund/contracts"
@@ -180,6 +179,3 @@ func WriteProofs(ctx context.Context, dir string, from Prover, entries []*ledger
 	}
 	return names, nil
 }
-
-// IsProof reports whether a file's name is that of a proof.
-func IsProof(name string) bool { return strings.HasSuffix(name, ProofSuffix) }
