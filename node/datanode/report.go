@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -64,9 +63,9 @@ func (n *Node) reportDeal(ctx context.Context, s *served, d *deal, r *reporting)
 	if !r.ready(now) && r.periods == d.agreement.Periods {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	once, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	done, err := n.reportOnce(ctx, s, d, r)
+	done, err := n.reportOnce(once, s, d, r)
 	what := "report of agreement " + string(d.id)
 	switch {
 	case err == nil:
@@ -75,7 +74,7 @@ func (n *Node) reportDeal(ctx context.Context, s *served, d *deal, r *reporting)
 		}
 		r.backoff = backoff{}
 		n.trouble(what, "")
-	case errors.Is(err, context.Canceled):
+	case ctx.Err() != nil: // the node ends
 	default:
 		if r.periods != d.agreement.Periods {
 			r.fails = 0

@@ -332,6 +332,33 @@ func codeOf(err error) string {
 	return "error: " + err.Error()
 }
 
+// sub runs a subtest that the world belongs to while it lasts.
+func (w *world) sub(t *testing.T, name string, f func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) {
+		was := w.t
+		w.t = t
+		defer func() { w.t = was }()
+		f(t)
+	})
+}
+
+// followed waits until a node has followed all that is on the ledger now.
+func (w *world) followed(x *testNode) {
+	w.t.Helper()
+	height, err := w.m.ledger.Height(w.t.Context())
+	ok(w.t, err)
+	until(w.t, "following", func() error {
+		var s struct{ Followed uint64 }
+		if err := x.ask(http.MethodGet, "/v1/status", nil, &s); err != nil {
+			return err
+		}
+		if s.Followed < height {
+			return fmt.Errorf("%d of %d", s.Followed, height)
+		}
+		return nil
+	})
+}
+
 // until asks again until there is no error.
 func until(t testing.TB, what string, ask func() error) {
 	t.Helper()
