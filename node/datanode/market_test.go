@@ -127,7 +127,7 @@ func newTestMarket(t testing.TB, nodeURL string, p product) *testMarket {
 	t.Helper()
 	m := &testMarket{t: t, product: p, registered: map[contracts.ID]int64{}, openings: map[contracts.Hash]contracts.KeptOpening{},
 		clients: map[string]contracts.ID{}, tokens: map[string]contracts.ID{}}
-	m.clock.add(contractstest.Start.Time().Add(10 * 24 * time.Hour)time.Until())
+	m.clock.add(time.Until(contractstest.Start.Time().Add(10 * 24 * time.Hour)))
 	_, operator, err := ed25519.GenerateKey(nil)
 	ok(t, err)
 	m.ledger, err = embedded.Open(embedded.Config{Dir: t.TempDir(), LedgerID: testLedger, Key: operator, Openings: m, Now: m.clock.now, Log: quiet})
