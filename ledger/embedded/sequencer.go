@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -262,7 +263,7 @@ func (l *Ledger) persist(b *batch) error {
 			return fmt.Errorf("couldn't keep the openings: %w", err)
 		}
 	}
-	tree, err := treeFactory.NewRange(0, l.store.head.height, l.store.head.tree)
+	tree, err := treeFactory.NewRange(0, l.store.head.height, slices.Clone(l.store.head.tree))
 	if err != nil {
 		return fmt.Errorf("couldn't grow the tree: %w", err)
 	}
