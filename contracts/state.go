@@ -20,6 +20,14 @@ type State interface {
 	Get(key string) ([]byte, error)
 }
 
+// Decoded is a State that remembers records in their decoded form, for a reader that asks the same few again and again.
+// MayUse asks it; Apply never does, since its handlers change what they read.
+type Decoded interface {
+	State
+	// Record gives what read makes of the value of key, nil when there is none. Nobody changes what it gives.
+	Record(key string, read func(value []byte) (any, error)) (any, error)
+}
+
 // Env is what a ledger tells the rules about the command at hand. Rules have no clock of their own.
 type Env struct {
 	Ledger string // id of the ledger
@@ -33,6 +41,7 @@ var errRule = errors.New("contracts: a handler broke a rule of State")
 // in err; reads after it give "absent", and Apply reports the failure whatever the handler answered.
 type tx struct {
 	st    State
+	kept  Decoded // st, when it remembers records and nobody changes what is read
 	env   Env
 	cmd   *Command
 	spec  *spec
@@ -72,6 +81,14 @@ func (t *tx) has(key string) bool { return t.raw(key) != nil }
 
 // get reads a record. What State holds was written by Apply, so bytes that don't decode are a failure.
 func get[T any](t *tx, key string) (*T, bool) {
+	if t.kept != nil {
+		r, err := t.kept.Record(key, func(v []byte) (any, error) { return Read[T](v) })
+		if err != nil {
+			t.fail(fmt.Errorf("couldn't read %s: %w", key, err))
+		}
+		rec, ok := r.(*T)
+		return rec, ok
+	}
 	v := t.raw(key)
 	if v == nil {
 		return nil, false

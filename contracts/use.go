@@ -27,11 +27,9 @@ type Use struct {
 // answers a *Refusal, a failure, or the grant and consent that allow the use. Quota and calls of a consent are counts
 // that the node keeps; staleness of the state is the follower's to say, before.
 func MayUse(st State, now Millis, u Use) (*Grant, *Consent, error) {
-	rules, err := RulesOf(st)
-	if err != nil {
-		return nil, nil, err
-	}
-	t := &tx{st: st, env: Env{Now: now}, rules: rules, spec: &spec{}}
+	t := &tx{st: st, env: Env{Now: now}, spec: &spec{}}
+	t.kept, _ = st.(Decoded)
+	t.rules, _ = get[Rulebook](t, keyRulebook)
 	g, c, r := t.mayUse(u)
 	if t.err != nil {
 		return nil, nil, t.err
