@@ -1,0 +1,68 @@
+// Package codes documents what a data node answers beside the market's own refusals (contracts.Codes): the codes of its
+// gate, its receipts, its peers and its local API.
+package codes
+
+import "github.com/bund-exchange/bund/contracts"
+
+//go:generate go test -run TestNodeCodesDoc -update .
+
+// Kind says what kind of answer a code is.
+type Kind string
+
+const (
+	Refusal Kind = "refusal" // a deterministic "no": billed nothing, and no leaf is written
+	Failure Kind = "failure" // nothing was decided; the same request may be sent again
+	Unknown Kind = "unknown" // it may have been done; the request's nonce or the command's id tells
+)
+
+// Doc is the documentation of one code: who gives it, what it means and what its caller can do about it.
+type Doc struct {
+	Code       contracts.Code
+	Kind       Kind
+	Zh, En     string // meaning
+	DoZh, DoEn string // what a caller can do
+}
+
+// Part is one part of the node and its codes.
+type Part struct {
+	Zh, En string
+	Codes  []Doc
+}
+
+// Parts lists every code that is a node's own, in the order in which a call meets them. docs/reference/node-codes.md is
+// made from it.
+var Parts = []Part{
+	{"本地接口", "Local API", []Doc{
+		{"local.token", Refusal, "缺少本节点的令牌，或令牌不对", "The bearer token is missing or not this node's.", "用节点目录中 local.token 文件的令牌", "Send the token of the node's local.token file."},
+		{"request.malformed", Refusal, "请求不是规定的唯一形式：字段、编号、时间或多余字节", "The request is not in its one form: a field, an id, a time, bytes too many.", "按说明改正", "Correct what the detail names."},
+		{"dataset.unavailable", Refusal, "节点没有该产品或该名称的数据集", "The node has no dataset for the product, or of this name.", "导入数据集，并在节点配置 datasets 中对应产品", "Import one, and map the product to it in the node's configuration (datasets)."},
+		{"receipts.breach", Refusal, "对方的收据链自相矛盾：不再签认其后的任何条目", "The provider's chain of receipts contradicts itself: nothing at or past that place is signed.", "查看 GET /v1/agreements 的证据；提出争议，之后双方开始新一期", "See the evidence in GET /v1/agreements; dispute it, then both sides begin a new epoch."},
+		{"outcome_unknown", Unknown, "可能已经执行：没有等到答复", "It may have been done: no answer came in time.", "用同一 nonce 再次请求，或按命令号查询", "Ask again with the same nonce, or look up the command that the answer names."},
+		{"failure", Failure, "本节点或对方故障，未作决定", "This node or the other side failed; nothing was decided.", "稍后重试同样的请求；见 GET /v1/status", "Send the same request again; see GET /v1/status."},
+	}},
+	{"对端", "Peer", []Doc{
+		{"peer.unknown", Refusal, "对端密钥不属于账本上在役的节点，或应答者不是所呼叫的节点", "The peer's key is not that of a node in service on the ledger, or another node answers at the address.", "核对账本上节点的地址、密钥与状态", "Check the node's address, keys and state on the ledger."},
+	}},
+	{"闸口", "Gate", []Doc{
+		{"LEDGER_STALE", Refusal, "节点所跟随的账本比授权允许的更旧", "The node's view of the ledger is older than the grant allows.", "等待节点跟上（见 GET /v1/status），再次请求", "Wait until the node has caught up (GET /v1/status), and ask again."},
+		{"LEDGER_STOPPED", Refusal, "节点见到账本的两个历史，或有条目对它隐瞒：停止服务", "The node has seen two histories of the ledger, or an entry is withheld from it: it serves no more.", "保存证据，联系监管方", "Keep the evidence, and tell the regulator."},
+		{"consent.used_up", Refusal, "授权的次数已用完", "The consent's calls are used up.", "取得新授权", "Obtain a new consent."},
+		{"operation.unavailable", Refusal, "政策允许该操作，但节点不提供", "The policy permits the operation; this node doesn't offer it.", "使用查询", "Use a query."},
+	}},
+	{"收据", "Receipts", []Doc{
+		{"REQUEST_EXPIRED", Refusal, "请求编号过旧，或来自将来", "The request's id is older than its life, or from the future.", "校准时钟，换新 nonce", "Set the clock, and make a new nonce."},
+		{"ID_REUSED", Refusal, "该 nonce 已用于另一请求", "The nonce was used for another request.", "换新 nonce", "Make a new nonce."},
+		{"ALREADY_ACKNOWLEDGED", Refusal, "该答复已签认，不再保留", "The answer was acknowledged and is gone.", "使用已收到的答复，或以新 nonce 重新请求（计费）", "Use the answer you have, or ask under a new nonce, which is billed."},
+		{"WINDOW_FULL", Refusal, "未签认的用量已达上限，或价格变更处尚未签认", "Too much is served and not acknowledged, or the price changes at a CLOSE that is not.", "使用方节点会自行签认，之后再次请求", "The consumer's node acknowledges by itself; then ask again."},
+		{"QUOTA_EXCEEDED", Refusal, "授权的计费次数已用完", "The grant's billed calls are used up.", "订立新的或变更协议", "Make a new agreement or amend this one."},
+		{"ESCROW_EXHAUSTED", Refusal, "累计金额将超过托管金额与宽限", "The accrued amount would pass escrow plus grace.", "补足托管资金", "Pay into the escrow."},
+		{"EPOCH_MISMATCH", Refusal, "收据链处于另一期，或期次不相接", "The log is in another epoch, or epochs don't follow one another.", "查看 GET /v1/agreements；争议之后双方进入同一期", "See GET /v1/agreements; after a dispute both sides go to the same epoch."},
+		{"LOG_BEHIND_ACK", Refusal, "签认超出提供方的收据链：其数据可能由旧备份恢复", "Acknowledged past the end of the provider's log, which may come from an old backup.", "提供方恢复完整的收据；否则提出争议", "The provider restores its receipts; else dispute it."},
+		{"ACK_MISMATCH", Refusal, "签认的根或合计与收据链不符", "The acknowledged root or totals are not the log's.", "双方比对收据；否则提出争议", "Compare receipts; else dispute it."},
+		{"ACK_SIGNATURE", Refusal, "签认不是使用方为本协议所签", "The acknowledgement is not signed by this agreement's consumer.", "核对账本上使用方节点的签认密钥", "Check the key of the consumer's node on the ledger."},
+		{"ACK_OUT_OF_PLACE", Refusal, "签认跳过了 CLOSE，或把 VOID 与其条目分开", "The acknowledgement jumps over a CLOSE, or parts a VOID from its leaf.", "在 CLOSE 处签认", "Acknowledge at the CLOSE."},
+		{"NOT_VOIDABLE", Refusal, "该条目不是 CALL，或已撤销", "The leaf is no CALL, or was taken back before.", "核对序号", "Check the sequence number."},
+		{"CLOSE_OUT_OF_ORDER", Refusal, "更后的周期已关闭", "A later period is closed already.", "按顺序关闭周期", "Close periods in their order."},
+		{"NO_ANSWER", Refusal, "该处没有答复", "No sealed answer is at this place.", "核对期次与序号", "Check epoch and sequence number."},
+	}},
+}
