@@ -221,6 +221,7 @@ var Codes = []CodeDoc{
 	{"erasure.twice", Malformed, "同一承诺值出现两次", "A commitment is there twice.", "去掉重复", "Name it once."},
 	{"erasure.done", Conflict, "该承诺值已登记删除", "A commitment was erased before.", "无需操作", "Nothing to do."},
 	{"snapshot.order", Conflict, "快照须覆盖更多条目", "A snapshot covers more than the one before.", "以更新的快照登记", "Record a later one."},
+	{"reads.order", Conflict, "锚定的调阅记录数须增加", "An anchor counts more reads than the one before.", "记录增加后再锚定", "Anchor when there are more."},
 	{"loss.sizes", Unprocessed, "没有丢失条目", "Nothing was lost.", "无需登记", "Nothing to record."},
 
 	// batches

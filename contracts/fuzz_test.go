@@ -108,7 +108,7 @@ var wishes = []string{
 	"bank consent.present C4 on=P1", "bank consent.revoke C1", "authority consent.sample C1", "bank consent.produce C1", "venue period.close D1", "provider usage.report D1 calls=5",
 	"custodian movement.deposit D1", "custodian movement.refund D1", "custodian movement.payout D1", "custodian movement.collection D1", "venue settlement.settle D1", "venue certificate.issue D1",
 	"regulator freeze.order D1", "regulator freeze.lift D1", "bank dispute.open D1", "venue dispute.decide D1", "bank correction.open R2 on=P1.product", "provider correction.decide R1",
-	"regulator export.decide E1 on=provider", "bank erasure.record of=D1", "venue snapshot.record", "venue loss.accept", "bank node.register", "late member.apply",
+	"regulator export.decide E1 on=provider", "bank erasure.record of=D1", "venue snapshot.record", "venue reads.anchor", "venue loss.accept", "bank node.register", "late member.apply",
 }
 
 func newStage(t testing.TB) *stage {

@@ -103,6 +103,10 @@ var moneyBodies = map[string]builder{
 	"snapshot.record": func(s *Scene, _ *Actor, _ *line) (*act, error) {
 		return &act{body: &contracts.SnapshotRecord{Entries: int64(len(s.Oracle.Applied)), StateHash: s.Oracle.Hash()}}, nil
 	},
+	"reads.anchor": func(s *Scene, _ *Actor, _ *line) (*act, error) {
+		n := int64(len(s.Oracle.Applied))
+		return &act{body: &contracts.ReadsAnchor{Count: n, Head: contracts.HashOf("test/reads", fmt.Append(nil, n))}}, nil
+	},
 	"loss.accept": func(*Scene, *Actor, *line) (*act, error) {
 		return &act{body: &contracts.LossAccept{CosignedSize: 120, RestoredSize: 100, Reason: "restored from last night's backup"}}, nil
 	},

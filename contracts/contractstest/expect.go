@@ -83,7 +83,7 @@ func (s *Scene) expectAudience(text string, rewrite bool) (string, error) {
 func (s *Scene) keyOf(noun, name string) (string, error) {
 	name, number, _ := strings.Cut(name, "/")
 	switch noun {
-	case "rulebook", "genesis", "clock", "loss", "ledger-snapshot":
+	case "rulebook", "genesis", "clock", "loss", "ledger-snapshot", "reads":
 		return noun, nil
 	case "calendar":
 		return noun + "/" + name, nil

@@ -314,7 +314,7 @@ func (w *Workload) housekeeping() string {
 		}
 		return w.one("bank key.revoke ", "bank member.check lender by=", "bank member.renew_file by=") + pickOne(w, w.keys)
 	case 1:
-		return "venue snapshot.record"
+		return w.one("venue snapshot.record", "venue reads.anchor")
 	case 2:
 		if w.has(p) {
 			return w.one("bank", "lender") + " correction.open " + w.name("R") + " on=" + p + ".product"

@@ -14,7 +14,7 @@ var baseDDL string
 // authorisations, freezes, export decisions and erasures.
 func Base() Schema {
 	s := Schema{Name: "base", DDL: baseDDL, Version: 1}
-	for _, key := range []string{"genesis", "rulebook", "clock", "ledger-snapshot", "loss"} {
+	for _, key := range []string{"genesis", "rulebook", "clock", "ledger-snapshot", "loss", "reads"} {
 		s.Nouns = append(s.Nouns, Table[canon.Raw]{Noun: key, Name: "market"})
 	}
 	s.Nouns = append(s.Nouns,

@@ -24,7 +24,8 @@ CREATE INDEX entries_kind ON proj.entries (kind, position);
 CREATE INDEX entries_member ON proj.entries (member, position);
 CREATE INDEX entries_objects ON proj.entries USING gin (objects) WHERE NOT public;
 
--- Records of which a market has one: genesis, rulebook, clock, calendars, ledger snapshot, loss.
+-- Records of which a market has one: genesis, rulebook, clock, calendars, ledger snapshot, loss, anchor of
+-- supervisors' reads.
 CREATE TABLE proj.market (
     id       text COLLATE "C" PRIMARY KEY, -- the whole key
     position bigint NOT NULL,
