@@ -112,6 +112,8 @@ func (t *tx) result() *Result {
 			Object ID     `json:"object,omitempty"`
 		}{e.Name, e.Object})
 	}
+	slices.Sort(t.parties)
+	t.keepReaders()
 	spec := *t.spec
 	spec.clearing = false // cmd/ lives in the namespace of the kind's definition
 	t.spec = &spec
@@ -120,7 +122,6 @@ func (t *tx) result() *Result {
 		res.Writes = append(res.Writes, Write{k, t.writes[k]})
 	}
 	res.Objects = Objects(res.Writes)
-	slices.Sort(t.parties)
 	if !res.Public {
 		res.Audience = t.parties
 	}

@@ -220,6 +220,7 @@ var Codes = []CodeDoc{
 	{"erasure.count", TooLarge, "一次登记 1 至 1000 个承诺值", "Want 1 to 1000 commitments.", "分次登记", "Split it."},
 	{"erasure.twice", Malformed, "同一承诺值出现两次", "A commitment is there twice.", "去掉重复", "Name it once."},
 	{"erasure.done", Conflict, "该承诺值已登记删除", "A commitment was erased before.", "无需操作", "Nothing to do."},
+	{"erasure.unknown", NotFound, "本成员不是该承诺值所涉私密值的当事方", "The member is no party to a private value with this commitment.", "核对承诺值，或请当事方、交易场所登记", "Check the commitment, or let a party or the venue record it."},
 	{"snapshot.order", Conflict, "快照须覆盖更多条目", "A snapshot covers more than the one before.", "以更新的快照登记", "Record a later one."},
 	{"reads.order", Conflict, "锚定的调阅记录数须增加", "An anchor counts more reads than the one before.", "记录增加后再锚定", "Anchor when there are more."},
 	{"loss.sizes", Unprocessed, "没有丢失条目", "Nothing was lost.", "无需登记", "Nothing to record."},

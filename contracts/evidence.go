@@ -32,7 +32,7 @@ type Erasure struct {
 // KeyErasure is where the erasure of a commitment stands.
 func KeyErasure(commitment Hash) string { return "erased/" + string(commitment) }
 
-// ErasureRecord records the erasure of openings.
+// ErasureRecord records the erasure of openings: by a party that they were opened for, or by the venue.
 type ErasureRecord struct {
 	Commitments []Hash `json:"commitments"`
 	Reason      string `json:"reason"`
@@ -109,6 +109,10 @@ func applyErasure(t *tx, b *ErasureRecord) *Refusal {
 		}
 		if t.has(KeyErasure(c)) {
 			return refuse("erasure.done", "a commitment was erased before").at("commitments")
+		}
+		if t.me() != t.gen.Venue && !t.reads(c) {
+			// The same answer whether it is somebody else's or nobody's.
+			return refuse("erasure.unknown", "this member is no party to a private value with this commitment").at("commitments")
 		}
 	}
 	for _, c := range b.Commitments {

@@ -28,6 +28,41 @@ type KeptOpening struct {
 	Audience   []ID
 }
 
+// Readers are the members for whom the opening of a commitment was first kept, beside the venue and the regulators. They
+// stand in State, in an entry that only they can read, so that nobody else makes a missing opening lawful by an erasure.
+type Readers struct {
+	Members []ID `json:"members"`
+}
+
+// KeyReaders is where the readers of a commitment stand, and keyClearingReaders where a command of the clearing
+// definition puts them.
+func KeyReaders(commitment Hash) string         { return "commitment/" + string(commitment) }
+func keyClearingReaders(commitment Hash) string { return "clr/commitment/" + string(commitment) }
+
+// keepReaders notes who may read what this command opened for the first time. Whoever opens it later is no reader by that.
+func (t *tx) keepReaders() {
+	for _, k := range t.opened {
+		general, clearing := KeyReaders(k.Commitment), keyClearingReaders(k.Commitment)
+		if t.has(general) || t.has(clearing) {
+			continue
+		}
+		key := general
+		if t.spec.clearing {
+			key = clearing
+		}
+		t.put(key, Readers{t.parties})
+	}
+}
+
+// reads reports whether the signing member is a reader of a commitment.
+func (t *tx) reads(commitment Hash) bool {
+	r, ok := get[Readers](t, KeyReaders(commitment))
+	if !ok {
+		r, ok = get[Readers](t, keyClearingReaders(commitment))
+	}
+	return ok && slices.Contains(r.Members, t.me())
+}
+
 // open decodes the value that a commitment hides from the openings sent beside the command.
 func open[T any](t *tx, tag string, commitment Hash, field string) (*T, *Opening, *Refusal) {
 	if t.cmd.Find != nil {

@@ -16,8 +16,8 @@ var introduces = map[string]int{"member": 1, "person": 2, "key": 1, "node": 1, "
 var partyNouns = []string{"attestation", "negotiation", "agreement", "grant", "consent", "usage", "period", "acceptance", "certificate", "dispute", "correction",
 	"export", "clr/escrow", "clr/settlement", "clr/movement", "clr/settled"}
 
-// plumbing nouns are no objects: indexes and bookkeeping that hold no more than an id.
-var plumbing = []string{"cmd", "serial", "clr/serial", "clr/ref", "member-code"}
+// plumbing nouns are no objects: indexes and bookkeeping that hold no more than ids.
+var plumbing = []string{"cmd", "serial", "clr/serial", "clr/ref", "member-code", "commitment", "clr/commitment"}
 
 func nounOf(key string) (string, []string) {
 	parts := strings.Split(key, "/")

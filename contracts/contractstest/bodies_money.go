@@ -75,7 +75,7 @@ var moneyBodies = map[string]builder{
 		id, err := s.id(l.take("on", "provider"))
 		return &act{body: &contracts.ExportDecide{Member: id, Inputs: contracts.HashOf("test/inputs"), Rules: "CBDT-2024-1", Route: "EXEMPT"}, after: s.bind(l.name(), "export")}, err
 	},
-	// erasure.record of=D1: of the terms of a deal; or commitments=…
+	// erasure.record of=D1: of the terms of a deal; escrow=D1: of its balance; or commitments=…
 	"erasure.record": func(s *Scene, _ *Actor, l *line) (*act, error) {
 		b := &contracts.ErasureRecord{Reason: "the subject asked for it"}
 		if of := l.take("of", ""); of != "" {
@@ -88,6 +88,13 @@ var moneyBodies = map[string]builder{
 				return nil, err
 			}
 			b.Commitments = append(b.Commitments, a.Terms)
+		}
+		if of := l.take("escrow", ""); of != "" {
+			id, err := s.id(of)
+			if err != nil {
+				return nil, err
+			}
+			b.Commitments = append(b.Commitments, s.balance(id))
 		}
 		if w := l.take("count", ""); w != "" {
 			n, err := atoi(w)

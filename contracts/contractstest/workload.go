@@ -320,7 +320,7 @@ func (w *Workload) housekeeping() string {
 			return w.one("bank", "lender") + " correction.open " + w.name("R") + " on=" + p + ".product"
 		}
 	case 3:
-		return "bank erasure.record commitments=" + k
+		return w.one("venue", "venue", "bank") + " erasure.record commitments=" + k
 	case 4:
 		return "regulator export.decide " + w.name("E") + " on=provider route=" + w.one("EXEMPT", "ASSESS", "SOMEHOW")
 	case 5:

@@ -10,8 +10,9 @@ import (
 )
 
 // ignored are the nouns of keys that only the rules read: outcomes (the entries index has the commands), what keeps
-// codes, serials and references unique.
-var ignored = map[string]bool{"cmd": true, "member-code": true, "serial": true, "clr/serial": true, "clr/ref": true}
+// codes, serials and references unique, and who may record an erasure.
+var ignored = map[string]bool{"cmd": true, "member-code": true, "serial": true, "clr/serial": true, "clr/ref": true,
+	"commitment": true, "clr/commitment": true}
 
 // batch folds the entries of one transaction. Folds are flushed in the order of their schemas, so that one may read
 // what those before it wrote.

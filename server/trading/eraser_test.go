@@ -48,10 +48,13 @@ func TestErasuresAreCarriedOut(t *testing.T) {
 	if _, err := openings.Find(ctx, other.Offer.Terms); !errors.Is(err, projection.ErrNotFound) {
 		t.Errorf("terms that the venue erased: %v", err)
 	}
-	// A stranger's touches nothing.
+	// A stranger has none to erase.
 	third, err := m.Agree(m.Listed(), contracts.Trade, contractstest.Policy(policy.PreLoan), contractstest.Terms())
 	m.Must(err)
-	erase(m.Custodian, third.Offer.Terms)
+	err = m.Do(m.Custodian.ID, "erasure.record", contracts.ErasureRecord{Commitments: []contracts.Hash{third.Offer.Terms}, Reason: "test"}, nil, m.Custodian.Maker)
+	if r := new(contracts.Refusal); !errors.As(err, &r) || r.Code != "erasure.unknown" {
+		t.Errorf("a stranger's erasure: %v", err)
+	}
 	if k, err := openings.Find(ctx, third.Offer.Terms); err != nil || len(k.Audience) != 2 {
 		t.Errorf("terms that a stranger says are erased: %v", err)
 	}
