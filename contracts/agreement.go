@@ -84,7 +84,7 @@ type AgreementAmend struct {
 	Text        Hash          `json:"text"`
 }
 
-// AgreementRenew moves the end; both sign.
+// AgreementRenew moves the end; both sign, and the version is still listed.
 type AgreementRenew struct {
 	Agreement  ID     `json:"agreement"`
 	To         Millis `json:"to"`
@@ -263,18 +263,27 @@ func (t *tx) grant(id ID) (*Grant, *Refusal) {
 	return g, nil
 }
 
-func applyAgreementAmend(t *tx, b *AgreementAmend) *Refusal {
-	a, r := t.agreement(b.Agreement, false, AgreementActive)
+// bothChange loads what provider and buyer change together, two people of each, while it is active.
+func (t *tx) bothChange(id ID) (*Agreement, *Grant, *Refusal) {
+	a, r := t.agreement(id, false, AgreementActive)
 	if r != nil {
-		return r
+		return nil, nil, r
 	}
 	if t.me() != a.Provider {
-		return refuse("signature.party", "the provider's signature leads").at("agreement")
+		return nil, nil, refuse("signature.party", "the provider's signature leads").at("agreement")
 	}
 	if r := t.signedBy(a.Buyer, RoleBuyer, DutyMaker, DutyChecker); r != nil {
-		return r
+		return nil, nil, r
 	}
-	g, r := t.grant(b.Agreement)
+	g, r := t.grant(id)
+	if r != nil {
+		return nil, nil, r
+	}
+	return a, g, nil
+}
+
+func applyAgreementAmend(t *tx, b *AgreementAmend) *Refusal {
+	a, g, r := t.bothChange(b.Agreement)
 	if r != nil {
 		return r
 	}
@@ -308,17 +317,7 @@ func applyAgreementAmend(t *tx, b *AgreementAmend) *Refusal {
 }
 
 func applyAgreementRenew(t *tx, b *AgreementRenew) *Refusal {
-	a, r := t.agreement(b.Agreement, false, AgreementActive)
-	if r != nil {
-		return r
-	}
-	if t.me() != a.Provider {
-		return refuse("signature.party", "the provider's signature leads").at("agreement")
-	}
-	if r := t.signedBy(a.Buyer, RoleBuyer, DutyMaker, DutyChecker); r != nil {
-		return r
-	}
-	g, r := t.grant(b.Agreement)
+	a, g, r := t.bothChange(b.Agreement)
 	if r != nil {
 		return r
 	}
@@ -330,6 +329,14 @@ func applyAgreementRenew(t *tx, b *AgreementRenew) *Refusal {
 	}
 	if r := t.notFrozen(a.Provider, a.Buyer, a.Product, b.Agreement); r != nil {
 		return r
+	}
+	v, _, r := t.version(a.Version, "agreement")
+	if r != nil {
+		return r
+	}
+	// What was taken off the list runs out; a longer term would trade it anew.
+	if v.State != Listed {
+		return refuse("version.state", "the version is %s, not listed", v.State).at("agreement")
 	}
 	a.To, g.To, g.QuotaCalls = b.To, b.To, b.QuotaCalls
 	t.saveAgreement(b.Agreement, a, "agreement.renewed")

@@ -50,8 +50,8 @@ func pad(n int64) string {
 	return s
 }
 
-// PeriodClose closes the open period: the provider's log gets a CLOSE leaf that names this entry's position. By a
-// party or the venue's job. Number guards against closing twice.
+// PeriodClose closes the open period: the provider's log gets a CLOSE leaf that names the period's number. By a party or
+// the venue's job. Number guards against closing twice.
 type PeriodClose struct {
 	Agreement ID    `json:"agreement"`
 	Number    int64 `json:"number"`

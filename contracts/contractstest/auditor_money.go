@@ -83,6 +83,9 @@ func (c *audited) settle() error {
 	case "agreement.amend":
 		d.next, d.to = c.body.get("terms").str(), c.body.get("to").num()
 	case "agreement.renew":
+		if c.a.state["version/"+c.a.state["agreement/"+agreement].get("version").str()].get("state").str() != "listed" {
+			return fmt.Errorf("renewed for a version that is not listed")
+		}
 		d.to = c.body.get("to").num()
 	case "agreement.terminate":
 		notice := c.a.open[d.terms].get("noticeDays").num() * 86_400_000
