@@ -61,6 +61,10 @@ func (t *tx) apply() (*Result, *Refusal) {
 	}
 	t.gen, _ = get[genesisRecord](t, keyGenesis)
 	t.rules, _ = get[Rulebook](t, keyRulebook)
+	if t.gen != nil && t.rules == nil {
+		t.fail(errNoRulebook)
+		return nil, nil
+	}
 	if (t.gen == nil) != (c.Kind == kindGenesis) {
 		return nil, refuse("command.genesis", "genesis is the first command of a ledger and only that")
 	}

@@ -37,6 +37,9 @@ type Env struct {
 // errRule marks a broken rule of the house inside a handler: a programmer's error, reported as a failure.
 var errRule = errors.New("contracts: a handler broke a rule of State")
 
+// errNoRulebook says that a State is no market's: genesis writes a rulebook and nothing removes it.
+var errNoRulebook = errors.New("contracts: the state has no rulebook")
+
 // tx is one command's view: reads go to State, writes and openings are collected. The first failure of State sticks
 // in err; reads after it give "absent", and Apply reports the failure whatever the handler answered.
 type tx struct {

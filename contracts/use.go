@@ -29,7 +29,11 @@ type Use struct {
 func MayUse(st State, now Millis, u Use) (*Grant, *Consent, error) {
 	t := &tx{st: st, env: Env{Now: now}, spec: &spec{}}
 	t.kept, _ = st.(Decoded)
-	t.rules, _ = get[Rulebook](t, keyRulebook)
+	var ok bool
+	if t.rules, ok = get[Rulebook](t, keyRulebook); !ok {
+		t.fail(errNoRulebook)
+		return nil, nil, t.err
+	}
 	g, c, r := t.mayUse(u)
 	if t.err != nil {
 		return nil, nil, t.err
