@@ -86,7 +86,7 @@ type Application struct {
 	NameEn      string       `json:"nameEn"`
 	CreditCode  CreditCode   `json:"creditCode"`
 	Roles       []Role       `json:"roles"`
-	Controllers []Hash       `json:"controllers"` // HashOf("bund/controller/v1", registered number) of each ultimate controller
+	Controllers []Hash       `json:"controllers"` // HashOf("bund/controller/v1", registered number) of each ultimate controller; a body that nobody controls names itself
 	Files       []File       `json:"files"`
 	People      []PersonSpec `json:"people"`
 	Keys        []KeySpec    `json:"keys"` // of machines
@@ -106,6 +106,15 @@ func (a Application) Check() error {
 		}
 		if slices.Contains(exclusive, r) && len(a.Roles) > 1 {
 			return fmt.Errorf("the role %s stands alone", r)
+		}
+	}
+	// Affiliates share a controller: a list that names none would be an affiliate of nobody.
+	if n := len(a.Controllers); n == 0 || n > 32 {
+		return errors.New("controllers has 1 to 32 entries")
+	}
+	for i, c := range a.Controllers {
+		if c == "" || slices.Contains(a.Controllers[:i], c) {
+			return errors.New("a controller is there twice or empty")
 		}
 	}
 	if len(a.People) == 0 || len(a.People) > 32 {
