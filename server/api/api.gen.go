@@ -176,6 +176,28 @@ type Accepted struct {
 	Time int64 `json:"time"`
 }
 
+// Account defines model for Account.
+type Account struct {
+	// Created ms since 1970
+	Created int64 `json:"created"`
+
+	// Disabled ms since 1970; left out while it can sign in
+	Disabled *int64 `json:"disabled,omitempty"`
+	Id       ID     `json:"id"`
+	Login    string `json:"login"`
+	Member   ID     `json:"member"`
+	Name     string `json:"name"`
+
+	// Person the person on the ledger that signs in
+	Person *string `json:"person,omitempty"`
+}
+
+// AccountPage defines model for AccountPage.
+type AccountPage struct {
+	Items []Account `json:"items"`
+	Next  *string   `json:"next,omitempty"`
+}
+
 // Answer defines model for Answer.
 type Answer struct {
 	Events   *[]Event     `json:"events,omitempty"`
@@ -306,6 +328,12 @@ type NewDocument struct {
 // NewDocumentKind defines model for NewDocument.Kind.
 type NewDocumentKind string
 
+// NewPassword defines model for NewPassword.
+type NewPassword struct {
+	New string `json:"new"`
+	Old string `json:"old"`
+}
+
 // Opening defines model for Opening.
 type Opening struct {
 	Salt string `json:"salt"`
@@ -387,6 +415,35 @@ type ProductPage struct {
 	Next   *string   `json:"next,omitempty"`
 }
 
+// ReadsAnchor defines model for ReadsAnchor.
+type ReadsAnchor struct {
+	Count int64 `json:"count"`
+	Head  Hash  `json:"head"`
+
+	// Position of the entry reads.anchor
+	Position int64 `json:"position"`
+
+	// Time ms since 1970
+	Time int64 `json:"time"`
+}
+
+// ReadsChain defines model for ReadsChain.
+type ReadsChain struct {
+	Anchor *ReadsAnchor `json:"anchor,omitempty"`
+
+	// Count rows
+	Count int64 `json:"count"`
+
+	// Detail what is broken
+	Detail *string `json:"detail,omitempty"`
+
+	// Head hash of the last row
+	Head string `json:"head"`
+
+	// Whole every row follows from the one before
+	Whole bool `json:"whole"`
+}
+
 // Record defines model for Record.
 type Record struct {
 	Id string `json:"id"`
@@ -450,6 +507,22 @@ type MinPosition = int64
 
 // Records defines model for Records.
 type Records = RecordPage
+
+// AccountsParams defines parameters for Accounts.
+type AccountsParams struct {
+	// Member 默认为本会员 · the caller's own when left out
+	Member *ID `form:"member,omitempty" json:"member,omitempty"`
+
+	// Cursor 上一页 Link 给出的游标 · from the Link of the page before
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// DisableAccountParams defines parameters for DisableAccount.
+type DisableAccountParams struct {
+	// Member 默认为本会员 · the caller's own when left out
+	Member *ID `form:"member,omitempty" json:"member,omitempty"`
+}
 
 // AgreementsParams defines parameters for Agreements.
 type AgreementsParams struct {
@@ -566,6 +639,15 @@ type EntriesParams struct {
 	MinPosition *MinPosition `form:"min_position,omitempty" json:"min_position,omitempty"`
 }
 
+// ReadsChainParams defines parameters for ReadsChain.
+type ReadsChainParams struct {
+	// Reason 调阅事由 · why
+	Reason string `form:"reason" json:"reason"`
+
+	// MinPosition 等待投影到此位置 · wait until the projection has this ledger position
+	MinPosition *MinPosition `form:"min_position,omitempty" json:"min_position,omitempty"`
+}
+
 // VersionParams defines parameters for Version.
 type VersionParams struct {
 	// MinPosition 等待投影到此位置 · wait until the projection has this ledger position
@@ -593,14 +675,23 @@ type TokenFormdataRequestBody TokenFormdataBody
 // SignInJSONRequestBody defines body for SignIn for application/json ContentType.
 type SignInJSONRequestBody = SignIn
 
+// ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
+type ChangePasswordJSONRequestBody = NewPassword
+
 // ExportJSONRequestBody defines body for Export for application/json ContentType.
 type ExportJSONRequestBody = ExportRequest
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// Accounts 登录账户列表 · A member's sign-ins, for the venue and the member's own administrator
+	// (GET /accounts)
+	Accounts(ctx echo.Context, params AccountsParams) error
 	// AddAccount 开立登录账户 · A person's sign-in, by the venue or the member's own administrator
 	// (POST /accounts)
 	AddAccount(ctx echo.Context) error
+	// DisableAccount 停用登录账户 · Disable a sign-in; its sessions end, its name stays in records
+	// (DELETE /accounts/{id})
+	DisableAccount(ctx echo.Context, id ID, params DisableAccountParams) error
 	// Agreements 我的合约 · One's own agreements with their grants
 	// (GET /agreements)
 	Agreements(ctx echo.Context, params AgreementsParams) error
@@ -676,12 +767,18 @@ type ServerInterface interface {
 	// SignIn 登录 · Sign in as a person
 	// (POST /session)
 	SignIn(ctx echo.Context) error
+	// ChangePassword 修改密码 · Change one's own password; the account's other sessions end
+	// (PUT /session/password)
+	ChangePassword(ctx echo.Context) error
 	// Entries 监管检索 · Entries by kind, member and time; the read is recorded first
 	// (GET /supervision/entries)
 	Entries(ctx echo.Context, params EntriesParams) error
 	// Export 导出全部证据 · The whole ledger as an evidence package (ZIP), verified offline with bundaudit
 	// (POST /supervision/exports)
 	Export(ctx echo.Context) error
+	// ReadsChain 调阅记录链 · The chain of supervisors' reads against its anchor on the ledger; this read is recorded first
+	// (GET /supervision/reads)
+	ReadsChain(ctx echo.Context, params ReadsChainParams) error
 	// Version 产品版本 · One product version, its dataset and registration
 	// (GET /versions/{id})
 	Version(ctx echo.Context, id ID, params VersionParams) error
@@ -692,12 +789,69 @@ type ServerInterfaceWrapper struct {
 	Handler ServerInterface
 }
 
+// Accounts converts echo context to params.
+func (w *ServerInterfaceWrapper) Accounts(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AccountsParams
+	// ------------- Optional query parameter "member" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "member", ctx.QueryParams(), &params.Member, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter member: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.Accounts(ctx, params)
+	return err
+}
+
 // AddAccount converts echo context to params.
 func (w *ServerInterfaceWrapper) AddAccount(ctx echo.Context) error {
 	var err error
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.AddAccount(ctx)
+	return err
+}
+
+// DisableAccount converts echo context to params.
+func (w *ServerInterfaceWrapper) DisableAccount(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DisableAccountParams
+	// ------------- Optional query parameter "member" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "member", ctx.QueryParams(), &params.Member, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter member: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DisableAccount(ctx, id, params)
 	return err
 }
 
@@ -1191,6 +1345,15 @@ func (w *ServerInterfaceWrapper) SignIn(ctx echo.Context) error {
 	return err
 }
 
+// ChangePassword converts echo context to params.
+func (w *ServerInterfaceWrapper) ChangePassword(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ChangePassword(ctx)
+	return err
+}
+
 // Entries converts echo context to params.
 func (w *ServerInterfaceWrapper) Entries(ctx echo.Context) error {
 	var err error
@@ -1250,6 +1413,31 @@ func (w *ServerInterfaceWrapper) Export(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.Export(ctx)
+	return err
+}
+
+// ReadsChain converts echo context to params.
+func (w *ServerInterfaceWrapper) ReadsChain(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReadsChainParams
+	// ------------- Required query parameter "reason" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "reason", ctx.QueryParams(), &params.Reason, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter reason: %s", err))
+	}
+
+	// ------------- Optional query parameter "min_position" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_position", ctx.QueryParams(), &params.MinPosition, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter min_position: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReadsChain(ctx, params)
 	return err
 }
 
@@ -1328,8 +1516,11 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.DELETE(options.BaseURL+"/session", wrapper.SignOut, options.OperationMiddlewares["signOut"]...)
 	router.GET(options.BaseURL+"/session", wrapper.WhoAmI, options.OperationMiddlewares["whoAmI"]...)
 	router.POST(options.BaseURL+"/session", wrapper.SignIn, options.OperationMiddlewares["signIn"]...)
+	router.PUT(options.BaseURL+"/session/password", wrapper.ChangePassword, options.OperationMiddlewares["changePassword"]...)
 	router.POST(options.BaseURL+"/oauth/token", wrapper.Token, options.OperationMiddlewares["token"]...)
+	router.GET(options.BaseURL+"/accounts", wrapper.Accounts, options.OperationMiddlewares["accounts"]...)
 	router.POST(options.BaseURL+"/accounts", wrapper.AddAccount, options.OperationMiddlewares["addAccount"]...)
+	router.DELETE(options.BaseURL+"/accounts/:id", wrapper.DisableAccount, options.OperationMiddlewares["disableAccount"]...)
 	router.POST(options.BaseURL+"/clients", wrapper.AddClient, options.OperationMiddlewares["addClient"]...)
 	router.POST(options.BaseURL+"/commands", wrapper.Submit, options.OperationMiddlewares["submit"]...)
 	router.POST(options.BaseURL+"/commands/prepare", wrapper.Prepare, options.OperationMiddlewares["prepare"]...)
@@ -1351,6 +1542,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/agreements/:id/statement", wrapper.Statement, options.OperationMiddlewares["statement"]...)
 	router.GET(options.BaseURL+"/agreements/:id/certificates", wrapper.Certificates, options.OperationMiddlewares["certificates"]...)
 	router.GET(options.BaseURL+"/supervision/entries", wrapper.Entries, options.OperationMiddlewares["entries"]...)
+	router.GET(options.BaseURL+"/supervision/reads", wrapper.ReadsChain, options.OperationMiddlewares["readsChain"]...)
 	router.POST(options.BaseURL+"/supervision/exports", wrapper.Export, options.OperationMiddlewares["export"]...)
 	router.GET(options.BaseURL+"/healthz", wrapper.Healthz, options.OperationMiddlewares["healthz"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.Readyz, options.OperationMiddlewares["readyz"]...)
@@ -1368,6 +1560,55 @@ type RecordsJSONResponse struct {
 	Body RecordPage
 
 	Headers RecordsResponseHeaders
+}
+
+type AccountsRequestObject struct {
+	Params AccountsParams
+}
+
+type AccountsResponseObject interface {
+	VisitAccountsResponse(w http.ResponseWriter) error
+}
+
+type Accounts200ResponseHeaders struct {
+	Link *string
+}
+
+type Accounts200JSONResponse struct {
+	Body    AccountPage
+	Headers Accounts200ResponseHeaders
+}
+
+func (response Accounts200JSONResponse) VisitAccountsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AccountsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AccountsdefaultApplicationProblemPlusJSONResponse) VisitAccountsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type AddAccountRequestObject struct {
@@ -1398,6 +1639,40 @@ type AddAccountdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response AddAccountdefaultApplicationProblemPlusJSONResponse) VisitAddAccountResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DisableAccountRequestObject struct {
+	Id     ID `json:"id"`
+	Params DisableAccountParams
+}
+
+type DisableAccountResponseObject interface {
+	VisitDisableAccountResponse(w http.ResponseWriter) error
+}
+
+type DisableAccount204Response struct {
+}
+
+func (response DisableAccount204Response) VisitDisableAccountResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DisableAccountdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DisableAccountdefaultApplicationProblemPlusJSONResponse) VisitDisableAccountResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2405,6 +2680,39 @@ func (response SignIndefaultApplicationProblemPlusJSONResponse) VisitSignInRespo
 	return err
 }
 
+type ChangePasswordRequestObject struct {
+	Body *ChangePasswordJSONRequestBody
+}
+
+type ChangePasswordResponseObject interface {
+	VisitChangePasswordResponse(w http.ResponseWriter) error
+}
+
+type ChangePassword204Response struct {
+}
+
+func (response ChangePassword204Response) VisitChangePasswordResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type ChangePassworddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ChangePassworddefaultApplicationProblemPlusJSONResponse) VisitChangePasswordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type EntriesRequestObject struct {
 	Params EntriesParams
 }
@@ -2492,6 +2800,45 @@ func (response ExportdefaultApplicationProblemPlusJSONResponse) VisitExportRespo
 	return err
 }
 
+type ReadsChainRequestObject struct {
+	Params ReadsChainParams
+}
+
+type ReadsChainResponseObject interface {
+	VisitReadsChainResponse(w http.ResponseWriter) error
+}
+
+type ReadsChain200JSONResponse ReadsChain
+
+func (response ReadsChain200JSONResponse) VisitReadsChainResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadsChaindefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadsChaindefaultApplicationProblemPlusJSONResponse) VisitReadsChainResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type VersionRequestObject struct {
 	Id     ID `json:"id"`
 	Params VersionParams
@@ -2534,9 +2881,15 @@ func (response VersiondefaultApplicationProblemPlusJSONResponse) VisitVersionRes
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// Accounts 登录账户列表 · A member's sign-ins, for the venue and the member's own administrator
+	// (GET /accounts)
+	Accounts(ctx context.Context, request AccountsRequestObject) (AccountsResponseObject, error)
 	// AddAccount 开立登录账户 · A person's sign-in, by the venue or the member's own administrator
 	// (POST /accounts)
 	AddAccount(ctx context.Context, request AddAccountRequestObject) (AddAccountResponseObject, error)
+	// DisableAccount 停用登录账户 · Disable a sign-in; its sessions end, its name stays in records
+	// (DELETE /accounts/{id})
+	DisableAccount(ctx context.Context, request DisableAccountRequestObject) (DisableAccountResponseObject, error)
 	// Agreements 我的合约 · One's own agreements with their grants
 	// (GET /agreements)
 	Agreements(ctx context.Context, request AgreementsRequestObject) (AgreementsResponseObject, error)
@@ -2612,12 +2965,18 @@ type StrictServerInterface interface {
 	// SignIn 登录 · Sign in as a person
 	// (POST /session)
 	SignIn(ctx context.Context, request SignInRequestObject) (SignInResponseObject, error)
+	// ChangePassword 修改密码 · Change one's own password; the account's other sessions end
+	// (PUT /session/password)
+	ChangePassword(ctx context.Context, request ChangePasswordRequestObject) (ChangePasswordResponseObject, error)
 	// Entries 监管检索 · Entries by kind, member and time; the read is recorded first
 	// (GET /supervision/entries)
 	Entries(ctx context.Context, request EntriesRequestObject) (EntriesResponseObject, error)
 	// Export 导出全部证据 · The whole ledger as an evidence package (ZIP), verified offline with bundaudit
 	// (POST /supervision/exports)
 	Export(ctx context.Context, request ExportRequestObject) (ExportResponseObject, error)
+	// ReadsChain 调阅记录链 · The chain of supervisors' reads against its anchor on the ledger; this read is recorded first
+	// (GET /supervision/reads)
+	ReadsChain(ctx context.Context, request ReadsChainRequestObject) (ReadsChainResponseObject, error)
 	// Version 产品版本 · One product version, its dataset and registration
 	// (GET /versions/{id})
 	Version(ctx context.Context, request VersionRequestObject) (VersionResponseObject, error)
@@ -2633,6 +2992,31 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// Accounts operation middleware
+func (sh *strictHandler) Accounts(ctx echo.Context, params AccountsParams) error {
+	var request AccountsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Accounts(ctx.Request().Context(), request.(AccountsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Accounts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AccountsResponseObject); ok {
+		return validResponse.VisitAccountsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // AddAccount operation middleware
@@ -2675,6 +3059,32 @@ func (sh *strictHandler) AddAccount(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(AddAccountResponseObject); ok {
 		return validResponse.VisitAddAccountResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DisableAccount operation middleware
+func (sh *strictHandler) DisableAccount(ctx echo.Context, id ID, params DisableAccountParams) error {
+	var request DisableAccountRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DisableAccount(ctx.Request().Context(), request.(DisableAccountRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DisableAccount")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DisableAccountResponseObject); ok {
+		return validResponse.VisitDisableAccountResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -3415,6 +3825,52 @@ func (sh *strictHandler) SignIn(ctx echo.Context) error {
 	return nil
 }
 
+// ChangePassword operation middleware
+func (sh *strictHandler) ChangePassword(ctx echo.Context) error {
+	var request ChangePasswordRequestObject
+
+	var body ChangePasswordJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ChangePassword(ctx.Request().Context(), request.(ChangePasswordRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ChangePassword")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ChangePasswordResponseObject); ok {
+		return validResponse.VisitChangePasswordResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // Entries operation middleware
 func (sh *strictHandler) Entries(ctx echo.Context, params EntriesParams) error {
 	var request EntriesRequestObject
@@ -3486,6 +3942,31 @@ func (sh *strictHandler) Export(ctx echo.Context) error {
 	return nil
 }
 
+// ReadsChain operation middleware
+func (sh *strictHandler) ReadsChain(ctx echo.Context, params ReadsChainParams) error {
+	var request ReadsChainRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadsChain(ctx.Request().Context(), request.(ReadsChainRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadsChain")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReadsChainResponseObject); ok {
+		return validResponse.VisitReadsChainResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // Version operation middleware
 func (sh *strictHandler) Version(ctx echo.Context, id ID, params VersionParams) error {
 	var request VersionRequestObject
@@ -3517,102 +3998,113 @@ func (sh *strictHandler) Version(ctx echo.Context, id ID, params VersionParams) 
 // const string: with thousands of chunks the chained `+` fold is several
 // times slower for the Go compiler than parsing a slice literal.
 var swaggerSpec = []string{
-	"7F19cxzFmf8qXXOpsl030kqyZGz5L8VA4YsBleW7VB12rN6ZZ3c7muleunu0Ei5XGQLYBhygCAQIXMJr",
-	"Uklswx05XLKdq8pHSbS74q98hat+mbfdHu0uXpl74R+XZqenX57n6ad/z1v7khewuM0oUCm85UteG3Mc",
-	"gwSun04lXDCu/gpBBJy0JWHUW/Z277yye+fKNx/9CZ0hdAP1777XvbrTf//F3p07vd9cRX/5GjU4i5Fs",
-	"gWnAGvrvNm4CqkODcfB8j6ienk2Ab3u+R3EM3rIXmAF9TwQtiLEaOcZbZ4A2ZctbXppf8D253VYtheSE",
-	"Nr3Ll33vDImJVE1dPUb6ZbHDEBo4iaS3vDTnq95JnMTe8sKceiLUPM1n4xAqoQlcD/QkoatMEEOEQZr0",
-	"b17v/vml3itvd+9/2b32Re/mp7v3b/Tv31LU6GAiUUIliQwdOPspBOo71MICyRYRKIKwCRy10/7d9IkJ",
-	"vVhoki+qwXiMpZnvsUWvsJQ5x1Iu+x4H0WZUgObzKmf1CGL1Z8CoBKrJidvtiARYjVVrmxb/+FNh1p6P",
-	"/AMODW/Z+4daLkg181bU0n71iGVyrSAOjUTgCDGOMGpgEiUcfHT28VPoxOLSI7PeZd87CwHj4T7Tmmw6",
-	"tjvHbMwbgTQ3YBsJiWmIGNXsMqwpTEhMeUaruAluGqkdM+v5XgtwaPek2lDlAQZ3hO7JjqDerwQBtCVo",
-	"OuIw1MKDo1XO2sAlURLQwJEA32sXfrrkwWaqFIiEWIxaymOquaKRnQ7mHG+r5xYWrVEfP6HaXPa9dmF7",
-	"DYn0oBjrCcdEwPBmrGMBxxaXNfvUmrBk/JBAgjQphKjDeIhkC0v9HqjkluMC6d+IKO7DAfKqrdMGbOlZ",
-	"HlZ1J3AMqL4tQaAOcEDYUj9XfLbDOmMRYKpJRmLHImI1YRoAmj/xyJznjyaIntuzCeFqbs94xTWoASwr",
-	"CgvIKein7L6QdcvqSkmp6a1Q0QH+XYkPkGZLjisQk8mPkFgmZrZU6cpnvJRbSuUyebHBEqr/hk3gBdoU",
-	"Tp8ixW1/2aRdxDyFo2hiYkasSahjr/teDHHddLcfdU8/qtqaQ8TRSRu4VVvDws4iKHNxqEmZYwMksfNL",
-	"O3JSJCJA5RoEHOSEdCGhc0Yi62t/fhHFW9vYOTNGJcfBpLMKSROEHFfnSdiSbrrClnx0gq4GFqf7LfXi",
-	"pzNzrfVRFiQxUHlWDXNgyx2Y4z7zMQphsplUCrjtdqRA6A6cs9lqMy7PwrOJXeoEs2JtoIQ2RQl82pZl",
-	"jd8hspWeWfoThZxxFKE2J5tYAtrEUQLCeYZwwHYPFxBzimqz51EazPbiIsHjOICpMcQupKhXJug2YAkd",
-	"90jQI43mvGnm265d699XzemFZstyko9AFD7GOZtU94cgMYmcVGyoPkevzTTz055cs3vCgrQ2lhK4ksWf",
-	"PDM3cwLPNC5cOrZ4+QdDOMj3tmaabMb+GFhFKWafMBAjezlDYrVzbN8tb9lrEtlK6rMBi2v1hIYzsBW0",
-	"MG2CfqplPelVPAE4kq1J99tGgSSFHdLGfAJAsor5aLazDSc1Tz9aRcujCxPQ8vSj06Pkj6AtnzZaZeLN",
-	"FsdExlYbj3OiCRxVnGi4Wa0NRsux+twvzscOlXbgYsUZbbydpg024bInwp3GRHSujbKO21Aw3xwSyILz",
-	"YRO+hP+XaRJFFUaQWqyxR8aYK08iqLPSJrHkKsuhsmRnz+LOkyCENlCVUamWAKF7f20CHYeLllYZSC6u",
-	"wJCrMFDaa2HaLi4/BZ2VIDsVvg2wLhya8wvHS4fmUX86sHufIeYdQ7SxEB3r/ih+OrewWP52wd8P0Q8L",
-	"nnlX9m4Yc1jZxwIRZTEWRjw6EjVkIN+Q00+Pw2wJFTwzyH9Clh046asWVwkOn4JOip4nXAtOQgI0cBj/",
-	"ELflNmpo51g7qUckQGE6hj/eCWZIEOOt06b1scVh67rgxSqP/8/nHp85jqwNUUKUJx6ZX3KJ3AahYdGU",
-	"jjFNcKSNDu3rxNqRKXDcjpRsRNDE0UXWJtS4KJ5NcETk9kUO+pQzOh1b/4Uxy7GilO8FLQg2IqINGiZb",
-	"4xjmem75al1M/HaHY3rUjY2biqcdFobAVrWXGRBgyigJcGSdSdaHnuLUIkuOLcwvLo70TYw6KTXgmRo0",
-	"rTbFnOjMDacrtP0qhzbmMOFk6yzcditEJR2HBFINTiJ7UmpfcAgBiXGEzOwLdlc+lw1wdGo37AZsp2xr",
-	"EC6MfsUy4YMMXDq2z34qNDy2OKagq1n5ZsX7EHBSj3CY5IwvLpfR7FBRCgtw0CrqqBEOI98Dt+vJOHdG",
-	"aziOO87vn2uNBiPqW9/4gZ5Tkwalbew63ZTLIiUTQejQoeKFxPUITiKch0IaSsmLGocGcHUu1OwbMRuH",
-	"OiS0iSMSXuTGD4H+euXzVHkwnsZQsl8SGbAYLiZ0g7IOHQCQOZkUnsY0PO12pe2zxUEZs+MbVAUD2CED",
-	"E3puLQUqJp37dYe/lERGsI9YjjRC1Nu0m2yoClkJk4mdh4H6s0ECLN2zDDiERKYGzTAKb0RYPg4OcWsA",
-	"RRjFjMqW61Rqchy6R1RHLYQr49pCMQsn8xj7Hk1SSDde0Ccl62jd0OZsk4TjwsW09VNVh5cIgGJO2ITr",
-	"EyzhQUWPSRwrZOTsplpU1ZvH3GozoUSucuIClTGJIqIEwDgW0XaClUwEOIpOojlEBPrmw4/3bt1yohbg",
-	"wu7PUYQcdK3ZL3PWFfgyQPRMFvIdlq41FdGMnKmoFdlS2h9FWuQbwy9tsYJ477OHdYR2sn3cwAFM4G4y",
-	"3lWH7GRfj+e1shR2bTJ3nGEwJKJH8dPpu2iSR+UfPFLTrsynsMDJRGe1dRphIVGHMwlIp3SMdUykUx1G",
-	"febdIYFypK16LNvFQ5BvpI+EQ4T3DbZfGtVDearcpiZoEtQhYrSJJENE+qi+jShL6DAsdYW5LCmqGfot",
-	"ZHwy2UzTLx5MNF0LWCNNepoegOvngfwyo7B66izZ10uylpkMk63OaZec984nc3NHA5EQCfpPWDa/tGDL",
-	"PJ/3fAPit7ShjiBcWFqaP7EcPrKETxxXgHMM00WQZpVRPL9w3GUVD5ox2n5R3ThpktRjItLT6FtG4sYS",
-	"2dQpMNKPYm2QfS16nR1iMlC0ST+WFa+pYCRg/GnnQlOa+PwxLaDp04jYhjGNCqO7WHGObcCkXMBBAEJc",
-	"lOmnw4bFVptwEBdLKQ9FCK++vJjC9dTf9EPAfBxfUGn4UmelkS+4tKqAIOFEbq8pQlu3ghk2zcjSaNz8",
-	"lHXQkrKtoXvm7sybYkGC4ZYCMvHWaYABYxsE8jzAekLDi2mjnI9t8iPYNplkxBoIZRHsvvxe96XPuq//",
-	"vvfB9d07V3offrT39e2/33t/ffXptXOoZk1BsY56r7+xu/Np9+t/79/8c/eNG/33X+y+eX/37qd/v/da",
-	"/xdf7n31ee+DP+799sXutff2Pnm++/J//O3KC3u373Zff6f34Wd7V39vGvTff9HkQ/7tygvn6bkWcFAY",
-	"k1FAHbytTrEOJxKW0dDwEm+AKG0WH2EaolLchCcRGB9NCLPoLOBQIGXxmuRTfJ4W8iwtmjDfGpMb2xww",
-	"RVKB1ouples6Y1NUp2xywEELQn0KM46wTpASaGnu6Ox5ep7OoMc2gW+nviQDtq2j3ZzDig54wL/kIywQ",
-	"MejDLl0DksNnHz+Fjj9yfAlxltBQoH9ae/opZHCyQLjONgEt/GTp6JFZPbK2yhHmkOVSIpu9mXmQxSxa",
-	"D1gI62YaY7kffLReII/hpUQdnHIg1KOfIUKawdu4qXmHWBs/mwAyqb3ipF6eOvBNOrDNu7PLXj9D6MY6",
-	"MumOduELx4+bla0CUyeSIo1qr5MlMLK7AJktoqVEAA3R+g8TGs6cEryxjObXTWvQXNFCdxLFOGgRCgIl",
-	"AhBGZtMirQ60BJ2nKBVMhhPZqulX63oq55RIJPWICCUFEWuiw+s17ZduM0Lluo/Wa5JEUPvrlc/XfXRq",
-	"YW0VyYg1Z9SP4ogiuz5k1XyM23G9ppAuAbGOmmQTtDeSgFCbRLaAcJSGCmbP68zf1Gz0em9/0btxa+/z",
-	"5/tf/aZ754XuBzu9n3/Wff0T9JevNTd84zL2EW5yAMSojwRIGRlSqV4lCrHEyBpnYjazvZY9RUMUY74B",
-	"Eq2snvYKZqA3r725baC4Tbxl7+js/OycRjOypRVjDZuInMkrZyZtxiRjEkZPh96ytxKGadguc+n80Lpp",
-	"p5JfW4gLXi6fA5InMJgGvTA3P7WRbZqfI6tXyY4ljTI9UnmeNdDfpge5O89mW8isLspC996V/h9e7b93",
-	"t3v/baWCr32tpGDFOmdtAuwModp00NEEoAkoDaYeTKDrkECsQxEOY0KJkDp11tOhe6HDCPbQuaBGrmmZ",
-	"itNEzya4eJw38UvlBc+415g3qdnyg8v+yJamBGCMhsUU/ssXhvg/N5ryaQr4g3Ord+1Nda6+ca2/87ni",
-	"09MUUuJnNENpShjhqMmxoWLKC8lxqBDOIC9ql0h4eTRDhvmhsYZOLsmQhrUdi9vGH3MLGFfQQ2PJNPZP",
-	"kRc5F3ykwIAmv6/2EmGh8FGi7HWtRNX21mkLYzGmVnA/VW+bU8VG/7cYNY29s7vzae/dt7pXb+7dfl7x",
-	"6xzHIaAiZTXoKmylsdkjJJaQxvKdvFnLWnzPmEHG9O++1b/1y+6NtxVX1jTQMIpsgB1GsSn4ACFS6CAN",
-	"sDp5ZCyn/ZGETSY5MCBh+3/YOKKYHF+BJkwGuwKVoqWOD13BwhRWnBqm6H2w033vd/l+W0nh8yGBDHNQ",
-	"wCEEKgmOxNTwRWoRFhnvQFPa/NK2n0C4IcEia9kitGmMPAVyoQ3K1GBUUSpMOK5HMIvWgIamWal2Bzcx",
-	"0Q1x1MHbAgncgGVE5Hlq4HnuQYbQTmAWreixMVqaW0SH1wcCsOtHUMTYhv7SrgslbW0/aoPFNQED9ge0",
-	"T1I3JY0HIecF19pYgj43tZGzKjVXIZx9Nw15HvBsGLeGVlaarsqiNLa35VFBNjNpLAtnrZ3no7iF9Clm",
-	"RJFkxrLmumQcwlm0rswvykJj2q7bLDwlDloSTqKOlWC1uwWKEyFRHcyv2yxBMWA6OyQmaZLMwchJ2vtD",
-	"FpIscaVCExZcRR1b37eNBN6ehuD0f/Hr3rU3un9+yQrOzV/uvfKCEhw7qZxjymhXTBxDdPZF6mcY20ja",
-	"DwVkXDjInW3KBx0sS6vtfJQV26HDgqEG5ke0YtR1d+gwZRLlbRV3ibadD+mNgOk2ihmHI1NRD7/+bO/2",
-	"x0Yr9O++1fu3DxSLf2yCb4FSz9qZN1I5ZK62aq2gzlCa4AgdHqStj9TZIwdDk9pvpL1MEJ5EOvUxd+lp",
-	"p9sGtGVWxIw5ONRCIh/N80gPCCplIzxksFSsYXOI25pWuL7FIxwQjjjgcCraYffOK7v3ftN75+ru3f/U",
-	"p4kaC+GMPyihIXDN1DCtxstEB0scseag5NQumZbVCqLAydEqIhv226kJW783maJggQQ5IyQHHJfZmAXv",
-	"68RmBg+VsbsUfEqcWXSOmR2gI+Nmt6QuUo32GAilVRBsESEfgMM24qOoqkyxLDLzzAX1mEZ/nrmgKJOL",
-	"gw2GZOKwkgtCfXscKWjpyqfnKln/hH1/gHrbFl9VcKLNWQBCpLGP2UFqlcjRvflu76u7mhAR2YTCqs06",
-	"7aLzMhr3eZjX8hzgsgujOJauTwKc2jwaiyl0b6v7NUpT8G0qAleWKB1S633+QvflP2mPRxbOMu4pSWKw",
-	"R6MJjelimZzQlraG0MYUq/Y+PWnf/0/z2PruS144M7mYrktjXNUr342PpIKxu/fe7775rkKU97XTxNLe",
-	"hGeMFJfdvinzSqzcH0k+mdawfO/wHcmJ1P2b1f246U6hySTRJK7eR08VG30f/nCEP/qfvNp9++Vy+IOW",
-	"qeZ2CRYb7S/8BSZ8vwOGrNoi/YuUH5/wWaVxNU7luCGzyzT+9/BgOh7cdN0uIAVbUit6gwbF7HSCWN03",
-	"Xtu7cb330bUUKKQcym890sm0rNHQGSnKNBFIMj8LN9oJOTwZZWEoZEZUO+fP2VSr8azNrZlOpzOj7IOZ",
-	"hEdAAxaadNqc3BMkm+mo3VCumIFvFwsu69F5Y4WeHLlhD9UNZgjqvDFMtBiXMwpkhyaXZTqmT5a7Nmjo",
-	"FAMDvRsf7979tH/9NSV2p4aiAraatZRoo1N8jj2yeAL95beLs4tHKiMBaepm7VJe/1+t8tO8zXFUTek+",
-	"gYdoG0/G8uL9DRUWmSXRwzONcyG4/lb33pXe9f/au73TvXIv1Tp2QrnHzJDZJBgXZ1VlpqQpSdWRWMA8",
-	"aK2mzYbYPXht5U1lke+81r35y73bN3rX3tl79cveO1f3bt/QEqvTwUBfD2fqbTsMBS2sFKciJuPazVhx",
-	"NeOzni7Ce4w2IyJappM0D9hpmOi7eYZUjtvASQtcqowcZ2Gou6uYhRPZShXdZLU4WT+pbj0z7/nemQX1",
-	"z1H1z6JTtVasM63sGe7WyIK5tE6X13q+pw4fxslz9lcetLCAcILxCmVIUwUX3xF0n1KMJS95qryU0iIF",
-	"k+CXFTnrmqFvcV/llO243idX+l993Hvthf7113Z3ftt963mTjKB0BTLlXlm2Y6UDrs0Za4japTTptfqw",
-	"WVUtxzpqCjcyVh80k13lOloSJGzJWjvChI5gwzCn87xVTY0cHZqqLB2kmMr58eFH/V/dUgji3Z8XfKbU",
-	"jHNIIDN8g0Tgo03gpEEgVOg1IhTMrOoJDXUya9VZoj391f7Us+b1d+JOXYkipC+nUqfGhibo0tzRhzGw",
-	"HjYDBCN8uF982b/7e8UYTSttGgCvduYWahhCiMCUMw8c36RJn07kMNUXh6NlayYqzxJ50qZQ6HxvInSx",
-	"AEV1HGwMqJ41kDOnTOXEASmgjDjfXLnSvbqj1QxpUjVLJ5L13cL34xZbiU8fpPDtn44c6LdTMT7vv9W9",
-	"fmNv5w+7d++bwCkz6UhmCEREBV3clqMt7DugXBfT+UO23ao5YSWcUCPgA4UNRCAB8qFLeIUyMDnmmbwT",
-	"irBA2CaaVxpxImkD3yTql7TcoVIhP2bfu8/VARxnrz15YGycunwnA4NlNu598bNv3n1pd+fV/i++1Je/",
-	"t7YrTAZ72eZ+YGDCuzz/v/uU+796s3/rI4P/FO2tEKH6tr7kx7dOfVNLRmI4afP4sC7IyvL59G09RSnO",
-	"5dYlyfpu2H2SU83lsQekxco30z6wMnuOtKcSqG/jYENfXj+FM+X2ve7Vne5Lv/vmZ7/TXqZbqYOh02JR",
-	"doOdUkAUgbLnaJBNAB3+19OrRyZBjcPMtjVPI8IM/5Jfc/F9iGGfIJs2yPrXr/U++GMadrDGGLKENgHt",
-	"EEsswLjHOTRNrnA5MFGw2Ab9lfvnaSjcarmT8Mhb9mqaSLbfof/aIzvsBGlqj1Z+yeFyNtLwSZDnluo7",
-	"nQfKXsseSJ065jhMdNTfHCOp596Iu8Db2vAmUkDUKPyHJ8boGe4qj27GWXS/dO65xrfc+tUtSwCNvA3V",
-	"E50KN2xOp4uyvFF9FsvEjEesXAPjqpY3gandOz/Pi3IG4oJ2oDQgMTx5cxpkxOPQTCIsGdf1u2GBg4Ud",
-	"n16Ukf2HDYjozHqT5qI2q5qsg9fPf9bd0eV2RKhPsM1zMU/a+EzXaUe1xtLlC5f/OwAA//8=",
+	"7H37cxRHkv+/UtHfjQDi29JIQmCQfmLBDnOLbQXibiPOsKimu2amVt1V46pqjWRCEeC1DdhmbQd+L771",
+	"ex27C9h33jMnwBvhP2VXMyN+2n/hol79mKmeB4xk351/UWimq+uRmZWV+cnMmgteQOMmJYgI7i1c8JqQ",
+	"wRgJxNSn4wnjlMn/QsQDhpsCU+IteNt3Xtm+c/HBx38BpzBZBd2777cvb3U/eLFz507no8vg+29BjdEY",
+	"iAbSDWhN/d+EdQSqqEYZ8nwPy56eSxDb8HyPwBh5C16gB/Q9HjRQDOXIMVw/hUhdNLyFQ7Nzvic2mrIl",
+	"FwyTure56XuncIyFbOrqMVIP8x2GqAaTSHgLh2Z82TuOk9hbmJuRnzDRn2bTcTARqI6YGugpTJYox5oI",
+	"vTTp3rza/u6lzitvt+9/3b7yVefmZ9v3r3Xv35LUaEEsQEIEjjQdGP01CuR7oAE5EA3MQYTCOmKgaft3",
+	"0yfG5HyuSbaoGmUxFHq+h+e93FJmHEvZ9D2GeJMSjhSflxitRiiW/waUCEQUOWGzGeEAyrEqTd3i//+a",
+	"67VnI/+MoZq34P2/SiZIFf2UV2y/asQiuY4BhmoJhxGgDEBQgzhKGPLB6SeOg6Pzhx6b9jZ97zQKKAsH",
+	"TGu86ZjuHLPRTzhQ3EAbgAtIQkCJYpdmTW5CfMIzWoJ15KaR3DHTnu81EAzNnpQbqjhA745QPZkR5PNj",
+	"QYCaAik6wjBUwgOjJUabiAksJaAGI458r5n76oKH1qxSwALFfNhSHpfNJY3MdCBjcEN+bkDeGPbyk7LN",
+	"pu81c9urT6R7xVhNOMYc9W/GKuTo8PyCYp9cExSU7eOA4zpBIWhRFgLRgEI9R0Qww3EO1HeY5/dhD3nl",
+	"1mkiaOhZHFZ2x2GMQHVDIA5aiCEADfUzxWc6rFIaIUgUyXDsWEQsJ0wCBGaPPjbj+cMJoub2XIKZnNuz",
+	"Xn4NcgDDitwCMgr6lt3n0m5pVSopOb1jQUATI+qjy0/ASqg09rp8L8QcVqOhnS2CCNUEoIkArQaOEMAC",
+	"BJAovgNMRhsLh8Ok9eQJ2S6idUwc+8/3YhRXERutF63YHZ00EeOuc0YdIOpZUT9pgZYr5Xqp/QdlXjiw",
+	"5L6ZqF2LmY2fsm6AMCidNZ5ApGpkJH1ihc6hUQhaFy7F17NCNYpzCYS3NH9+CHWIcL0hRlVw4+lDLqBI",
+	"9GyJPPuf9az2kbyl4nyNJkT9j9YQy9GmhISmv3TSLmIeh1E0NjH3bO/0K28a9UhjX5Mix3pIkm4Z3ZGT",
+	"IhFGRCyjgKFxdabWPX0z4mlfI2xq09g5M0oEg8G4swpxHXEx6hku3LtTPzgxRlc9i1P9Fnrx7cxcaz1B",
+	"gyRGRJyWw+zacnvmOGA+WiGMN5NSATfdDhUI1YFzNutNysRp9FxiljrGrGgTEUzqvOBMmZbFs6qFRcPa",
+	"YOoV6QnCKAJNhtegQGANRgniTpuIIWj2cM4DtF5a+nmYBjO9uEjwBAzQxBhiFpLXK+OYSta8GkHHq5GG",
+	"c143803XrvUPVHPGEDDLcpIPoyh8nDE6ru4PkYA4clKxJvscvjbdzLc9uWb3pHE6mlAIxKQs/urZmamj",
+	"cKp27sLh+c2f9dlHvrc+VadT5svAKEo+/aQ2mdOHUziWO8f03fAWvDoWjaQ6HdC4Uk1IOIXWgwYkdaQ+",
+	"VdKe1CqeRDASjXH322qOJLkd0oRsDINkCbLhbKerTmqePFFGy4NzY9Dy5InJUfIXqCme0Vpl7M0Wx1jE",
+	"RhuPcqJxGJWcaLBerg2Gy7F83c/PxwxlO3Cx4pQy9k+SGh1z2WPZndqlcK6N0JbbKdHv7OPAOJv9kFTB",
+	"71sgSRSVOPVysdrZG2GuLIlQlRY2iSFXUQ5/zSmZPg1bTyHOFeDie3oJKHTvrzVERuGioVVqJOdXoMmV",
+	"G8j2mpu2i8tPo9bDOd2pYZ07NGfnjhQOzYP+ZMzuAUPMOoZoQs5bBs7LvzozN198d87fBW84N+LBoVZD",
+	"mV+cLqGEZ9ryH5Nlu076ssWVGodPo5a1nsdcC0xCjEjgALNQ3BQboKbA3mZSjXAAQjuGP9oJpkkQw/WT",
+	"uvXh+X7vOofKFsf/5zNPTB0BxocoWJRHH5s95BK5VUzCvCsdQ5LASDkdCruHCpjnMG5GUjYiVIfRedrE",
+	"RENuzyUwwmLjPEPqlNM6HRo8TrvlUFLK94IGClYjrBwaKhqjOOZqbtlqS5i4lNtx4xi5qPVQe5RGw/f2",
+	"sIXRSMMTLeeaHu7At8f3yLZg/gSHXAuNOa6KQhVAQgkOYGQAXxPnsrZ3XswOz83Ozw/FW4ad/sqIm5i5",
+	"Xe5eOi1Ot4tQcoItMdSEbFyIsErDDbeSlxK/jwPZYBGY01/Fa0IU4BhGQM8+50tmc1lFjk6NElpFG5Zt",
+	"Ncy4PjOgSFgvAw8dHqAjcg0Pz4+4eeWsfL3iAQQcd/OGScb4/HIpSQ9KqYQRDBp5vTsEBPM95IbTRgXL",
+	"GWw533++MdzAku/6Gtt6Xk4aSQ1q1ummXBrNHMstCB3HFhewGqFFALNwZU0eXLzCUA0xedZVzBM+HYcq",
+	"bLsGIxyeZxpbAX+7+IVVHpTZOGf6TSICGqPzCVkltEV6jOKMTNJHgCQ86YYHB2xxJB300Z3EnFPvkIEx",
+	"0WhDgZJJZ1h1/5sCiwgNEMuhjpV8artJhyqRlTAZGxAN5L81HEDhnmXAUIiFddL6PYtaBMUTyCFuNUQA",
+	"BDElouE6leoMhu4RpfmAwmOj+ncxDcdDwX2PJNZMHS0wa8k6XDc0GV3D4agmsG39dNnhxQNEIMN0zPVx",
+	"mrCgpMckjqW15+ymXFTlk8fdajMhWCwx7DKUYxxFWAqABkvBRgKlTAQwihbBDMAcPPjwk51bt5xWC2Lc",
+	"7M9hhOyFC82bGetyfOkheioL2Q6za7UimpLTilqeLYX9kadFtjH8whbLifeAPfwQEckaDNAYEJpGjB2y",
+	"M15k0+qcR4xs+nb6LpqcRjDkx0jQGBueHQeLbiAYPkxqR49pUsvlYTA58WmoZz5SvH53kic0GcwS/b5c",
+	"ilKaH29ADcCM4zWnfBqcK5SxdNPP+FRcN6Mt7lxuA3NFXABjSuqS4nE5BpdZFD0BnQYUUgVVGV1FzuQY",
+	"KxLF9xqQN6yZHUEuAFOwWN/brQbV2hSSUDXWpEEhkPYrVga//crtkqE1JKWItkCNRhFt8SwVUXZRmoQz",
+	"mP16Xm6mB+N72CVh3hG3iIK2FBVbjAoEVH7jSPaYnWq/e6Wf7eMgc2llj0VQrc+3GgqwMhTBgZlnF4b1",
+	"0CPdJk9PkaCKIiXJFGDhg+oGIDQh/f6fK0ZuSFHO0F1Pb7G5iJPPblnGdXKS7AJu/Eig7jCn2CKtAyHW",
+	"5dQ3H291TgDgrHc2mZk5GPAEC6T+RQv6mwZa15/Per72ltcVygdQOHfo0OzRhfCxQ/DoEenZjYARcFwv",
+	"Q59m54644KdevEABBbIbJ02Saoy5NfseMow/ksha9G0oCGuc/YHQmUqV1OmYCjsbCS5TVNASMPq0M6Ep",
+	"THz2sBJQ+2lIYFRjELnRXaw4ow7FMc/+IECcnxf21X4Pfr2JGeLnC/lSefNHvnne+sUWrP45gmwUILkw",
+	"fKGzwsjnXFqVoyBhWGwsS0Ib/E4Pa9OT1Qmrv0o7aAjRVPZLGivJmkKOg/6WHKXirXLiA0pXMcqS4qsJ",
+	"Cc/bRhkfm/gXaEOnVWPjiRdFsP3y++2XPm+//sfOjavbdy52Pvx459vb/7j3wcrSM8tnQMVgLnwFdF5/",
+	"Y3vrs/a3/969+V37jWvdD15sv3l/++5n/7j3Wvetr3e++aJz4887f3ixfeX9nU8vtV/+j79ffGHn9t32",
+	"6+90Pvx85/IfdYPuBy/q4oC/X3zhLDnTQEwZNNIoacENeYq1GBZoAfQNL+Aq4oXN4gNrH6VBV5ZESIOh",
+	"IZoGylYEAY2RNn/gWZIrOrCGmHpXY1vQJERLknKwkq8zWFHlC7y8foEhGDRQqE5hygBU2ZUcHJo5OH2W",
+	"nCVT4HFlkxmZ1V6tidLpc1gZdj1Ari9NPaytD7N0ZZDsP/3EcXDksSOHAKMJCTn4p+VnngbaIeUAVuka",
+	"AnO/OnTwwLQaWcFfADKUFhYAU8qQhp/4NFgJaIhW9DRGwvl8sJIjj+alAC1oORCq0U9hLvTgTVhXvAO0",
+	"CZ9LENB1LnxRLU8e+Lo2xiShm2WvnMJkdQXo3H+z8LkjR/TKlhCVJ5LJbAYq0woCswuA3iJKSjgiIVj5",
+	"eULCqeOc1RbA7IpurS1lJXSLIIZBAxPEQcIRgEBvWqDUgZKgswRYwaQwEY2KerSipnJGikRSjTCXUhDR",
+	"Oti/UlFBrSbFRKz4YKUicIQqf7v4xYoPjs8tLwER0fqU/JIfkGRXh6ycj8b3VyrS0sWIr4A6XkMK9seI",
+	"y00iGggzYOOM02dVGYzFZ7zO2191rt3a+eJS95uP2ndeaN/Y6vz28/brn4Lvv1Xc8HVsxgewzpD0CHzA",
+	"kRCRJpXsVYAQCggMCsKnU5BjwZM0BDFkq0iAY0snvRze4s2qsEkTEdjE3oJ3cHp2ekZZM6KhFGMF6nC+",
+	"+lDXeWe6MAFTcjL0FmxeNVdvZUVYz/ZqrQd339u59dn2na3OjT9v3/ug/eZ7cnFSXgKVibuPA9oiUihJ",
+	"mg1fVk1kI8GjFato2MjdJptyxRSNjdBSF25tnuupRpqbmZlYgU0+W720wsYHtr4AWDblvOSHqL/xs7xI",
+	"9/TS9eZKpPJy3H3/bvv+2/LguPJt+8q7Ox9/KZl8DGiOmUqWKUy4tk9V0BGRBKXnQtpQygIMY0wwF6oM",
+	"xlNpS1yFG82ZeU77ni6hDEObh5Li+T83MbqJ8CeX6LJZtE0ES9Bmn2TMTmxkk7fuEAqpz4wc5KtHpr1H",
+	"52v73sXun17Nc1fzVUfmMr4qdzbjqmHxmEzd9DO1U7mAw01tAkVIRy2KnD6hd0DG7R4lpPSHytNL1Yfx",
+	"pPMMG1eV/KhUW78emu83Gg2dwkXJswZscnvwa2RpIkJy6Ub3rS97hcQMLA95LSOLQFplht0cIBL66htJ",
+	"AWlJbChDwiAm5QIiD8IYDTyZsiZ9YjHps2B4w3wRbtnRMZjqtojz0TnVufKmdAbeuNLd+kLy6BmC7O5M",
+	"aQZsEjxmoM6gpqLlhWAwlIdGLy/S7TqYIXu1TfeIJZPYO3leZFzQO0OR35cbF9OQ+yDh0uiWR6bc4hqR",
+	"HoUxlVxwqnzbHM83+t/FqEnsne2tzzrvXW9fvrlz+5Lk1xkGQwTylFWeYm4rjcweLqBANnvRyZvltMVP",
+	"jOmzPe9e7956t33tbcmVZeUdaUXWww6t2KTPg0IgzUebfuXkkYZ79B0TZaamSZ/dNUvT9L/Xhma+HLDE",
+	"3NQ1e9IT5g15fKhoHZUO7sSMzs6Nrfb7X2b77Zj1+fdxoJkDAoZCRASGEZ+YAWphrDzjHea2wowUYMUB",
+	"rAlk4ADRwMoLg0KaWSFqIhJKwkhKhQmTBtE0WEYk1M0K1fewDrFqCKOWNIY4rKEFgMVZojGFLOwl/T41",
+	"gWlwTI0NwaGZebB/pSc9a+UAiChd1RapXhdImgr0UiiLawIaoejRPklVX0qyG3KeiweMJOgT9bV1rbHL",
+	"0TbPJiHPPXCsxmKVslJ0NRYyCi2PcrKZSmNROCvNLFvVLaRPUy2KOEX4FNcFZSicBishFJDQUONxK6bu",
+	"QIqDkoRF0DISLHc3B3HCBagi/e0GTUCMIJnuExObQrs7cmJ732MhSdNaSzRhDt9umRs6NgCHG5MQnO5b",
+	"v+9ceaP93UtGcG6+u/PKC1JwzKQyjgFBFRNHEJ2BlvopSleT5p4YGbuKoukLExwss/cL+CC9XgDs5xTU",
+	"IDugFKO6aQDsJ1SArK3krr6aY5/aCJBsgJgydGAi6uH3n+/c/kRrhe7d651/uyFZ/EudMRBI9awiEEOV",
+	"QxofKNcK8gwlCYzA/l7a+tL3lj5HMZ9Cgd0KGkfhIlDFHlkcQkUKVlFTpNcQQYYcaiERJ7LKmV0yldIR",
+	"9thYylftO8RtWSlc39gjDAEYMQTDiWiH7TuvbN/7qPPO5e27/6lOEzkWgCl/QEJCxBRTQ3v/QCo6UMCI",
+	"1nslp3JBtyxXEDlODlcR6bAPpybMjQXjKQoaCCSmuGAIxkU2phlHVWxqofqAcJeCt8SZBmeo3gEqnUfv",
+	"FhvXUdYeRVxqFYDWMRePwGETppZUla5YGk5+9pz8aEPWz56TlMnEwURwU3E4lglCdWMUKWioWu/nS1n/",
+	"pHm+i3rblJuXcKLJaIA4twHb6V5qFcjRvvle55u7ihARXkO5Vet1mkVnhcPu8zCrXt7FZedGcSxdnQTQ",
+	"+jzKFpPWvQFwlZUmzbeJCFxRolQeQOeLF9ov/0UhHmkMXsNTAsfIHI06nq/KgzNCG9pqQmtXrBx9eso8",
+	"/7Ehtr77mkZGdaWG69pHV73uD4ORlDBWxyqkRXlfgSaG9jqmrKW4CPta5hVYOdiSfMoGNH4CfIdywsK/",
+	"aRDITXeC6lRgReLyffR0vtFP4Q9H+KP76avtt18uhj9IkWpuSDDfaLDw55jw0w7o82rz9M9TfnTCp3er",
+	"lNupDNZEen3Y/xweTAbBtet2GVJoXShFr61BPj2ZIFb7jdd2rl3tfHzFGgqWQ9m9paoCgNZqKo1OuiYc",
+	"COqn4UYzIQeSURSGXDpXOTh/xuSHjuZtrk+1Wq0p6R9MJSxCJKChrgHIyD1GhqyK2vUluGrz7XwOsh6e",
+	"7JrryZHQuqcwmCaoMyOJNygTU9LIDnUC3mRcnzThttfRyQcGOtc+2b77Wffqa1LsjvdFBcz9HYXsQJWX",
+	"ePix+aPg+z/MT88fKI0E2HzzyoXsxqNylW+TzUdRNYUblPbQNx6P5fkbq0o8MkOivXONMyG4er1972Ln",
+	"6l93bm+1L96zWsdMKEPMNJl11ll+VmVuis2jLI/EIsiCxpJtNiT5cfvOTemRb73Wvvnuzu1rnSvv7Lz6",
+	"deedyzu3rymJVTmsSF3wrG/jaFEQNKBUnJKYlCmYsSRn6DlPleg/TuoR5g3diS1ecDom6jbCPpXjdnBs",
+	"+WuZk+O8NsLdVUzDsXylkm7SSt20H6tbT816vndqTv45KP/MO1VryTpt3W9/t1oW9LXT6vINz/fk4UMZ",
+	"ft58y4IG5IWLh4eNlytS/mGzWH9E9kq+IHpA0quyFEy6q70CRVUU72HGa4kf1/n0YvebTzqvvdC9+tr2",
+	"1h/a1y/pZASpK4AuBk9TtEsBuCajtMYrF2ymfvlhsyRbjnTU5OqAyw+a8X6MYbgkCLQuKs3IFBYPYEM/",
+	"p7Nke0WNzDrUpaQqSDGR8+PDj7u/uyUtiPd+m8NMiR5nHwd6+BqOkA/WEMM1jEJpvUaYID2rakJClYFf",
+	"dpYopL8cTz2tH/8gcOqxKALqOk55aqwqgh6aObgXA6thU4NgCIb71dfdu3+UjFG0Uq4BYuVgbq7wqixt",
+	"eBnXyTOJ8EZJnV3WUXmaiEWTQqGKVDBXFU4EVGGw2qN6lpGYOq7LvXY75f7BxYvty1tKzeA6ManFrkx5",
+	"p/D9skGPxSd3U/gG56vrBOmJOJ/3r7evXtvZ+tP23fs6cEp1OpIeAmA+VgWBqUbepVwX3fke+27lnDAS",
+	"jokW8J5qLMwBR2LPJbxEGej88lTeMVF3K5hKhFInznyq5Ou+m4kr+1Xd3JveQLhrgep0hJGEwKGV9ETD",
+	"CTnZ+eBiEZn+663OW//Vvv1y96NL2lWRwwKaQqaWolp0TN2GfKaSBPJp/uXMSZqIrWHFIFNAV3paPm6e",
+	"u42eHiPb3Fj3yI7Lw9WbFfm189VvHrz30vbWq923vla/rdXYKPHnzN3vgyy1Ma+W/78O+Hd/92b31sfa",
+	"OJe0N0IEqhvqfkbfRFx0FRqO0aJJsoSqxDdNtlQXLealOJNblySrnyoYkDmsf8tgl1RM8YcSHvmkeR43",
+	"J5JF0YTBqvptsAkc+LfvtS9vtV/68sFvvlQQ4C2L/qhbb2yptrp5ByDpbJMgnQDY/68nlw6MY9IPZra6",
+	"/mmgiW9uWBoCFP2otcSeAQE5epXZjfKhyTeztc0NyFUtf3rHAOTC3LpkWxqZ0C0nIYSaXzu3vmrff/vB",
+	"9e/SqIeaHq0BKyOU8X36jjCdXs2FhiH17Aq3FS2C7M6r8bSPKeseEpT8l+zKvJ8CkgNC8gq+6V690rnx",
+	"ZxukNNANMITW6S8hFJAjHUxjqK4rC4phzBy+M8jw6s/qkl6u4U7CIm/BqygimX77fsozNY05riv8O7sE",
+	"fiEdqd80yTLR7XVj+Zs9ivEKlWjqsG5UjpDWWDbOp/cahxsKpsOCo6iW+4FTDZH0d5XlQsRpLlDBEHON",
+	"b7j1u1uGALr4VlE9UYmz/eCbXZThjewzX1Sq8fNixZzrQiAdxt6+89ushK8ni8AMZMOX/ZPX5klKPIbq",
+	"SQQFZVoJ5DiY2/H2LrD0BxoBVnU4OinO3jLn4PWlz9tbqjAXqxJgaLLi9CcFVdl1mlENtLJ5bvO/AwAA",
+	"//8=",
 }
 
 // decodeSpec returns the embedded OpenAPI spec as raw JSON bytes,

@@ -72,28 +72,6 @@ func (x *Reads) Record(ctx context.Context, member, person contracts.ID, what, r
 	return nil
 }
 
-// Verify walks the chain and gives the number of rows, or says which one is broken.
-func (x *Reads) Verify(ctx context.Context) (int64, error) {
-	rows, err := x.DB.QueryxContext(ctx, `SELECT seq, at, member, person, what, reason, prev, hash FROM app.reads ORDER BY seq`)
-	if err != nil {
-		return 0, fmt.Errorf("couldn't read the record of reads: %w", err)
-	}
-	defer rows.Close()
-	var n int64
-	prev := ""
-	for rows.Next() {
-		var r Read
-		if err := rows.StructScan(&r); err != nil {
-			return n, fmt.Errorf("couldn't read the record of reads: %w", err)
-		}
-		if n++; r.Seq != n || r.Prev != prev || r.Hash != r.digest() {
-			return n, fmt.Errorf("the record of reads is broken at %d", n)
-		}
-		prev = r.Hash
-	}
-	return n, rows.Err()
-}
-
 // Entry is an entry of the ledger as a supervisor's list shows it.
 type Entry struct {
 	Position int64  `db:"position" json:"position,string"`

@@ -47,6 +47,7 @@ func (m *Market) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("couldn't listen for operators: %w", err), public.Close())
 	}
 	desk := &trading.Desk{DB: m.db.DB, Ledger: m.ledger, Now: m.now, Log: m.log}
+	reads := &compliance.Reads{DB: m.db.DB, Now: m.now}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(m.ledger.Collectors()...)
 	audience := publish.Audience{Caller: m.callerOf, MayRead: m.mayRead}
@@ -54,7 +55,7 @@ func (m *Market) Run(ctx context.Context) error {
 	server, err := rest.New(rest.Config{
 		Identity: m.identity, Ledger: desk, Projection: m.proj, Log: m.log, Registry: registry, PlainHTTP: !m.cfg.Secure, Parts: m.parts(),
 		Domain: rest.Domain{LedgerID: m.cfg.Ledger, DB: m.db.DB, Ledger: m.ledger, Proofs: m.pub, Catalog: &catalog.Catalog{DB: m.db.DB},
-			Book: &trading.Book{DB: m.db.DB, Openings: m.openings}, Openings: m.openings, Reads: &compliance.Reads{DB: m.db.DB, Now: m.now},
+			Book: &trading.Book{DB: m.db.DB, Openings: m.openings}, Openings: m.openings, Reads: reads,
 			Exporter: &compliance.Exporter{LedgerID: m.cfg.Ledger, Ledger: m.ledger, Head: m.pub.Head, Openings: m.openings, Signer: m.cfg.log, Now: m.now}, Now: m.now},
 		Mounts: map[string]http.Handler{"/checkpoint": tiles, "/tile/*": tiles, "/cosign": tiles, "/entries": m.pub.EntriesHandler(audience)},
 	})
@@ -65,9 +66,10 @@ func (m *Market) Run(ctx context.Context) error {
 		return errors.Join(err, public.Close(), admin.Close())
 	}
 	clerk := &clearing.Clerk{DB: m.db.DB, Desk: desk, Openings: m.openings, Projection: m.proj, Ledger: m.cfg.Ledger, Key: m.cfg.machine, Now: m.now, Log: m.log, Every: 10 * time.Second}
+	anchorer := &compliance.Anchorer{Reads: reads, Desk: desk, Ledger: m.cfg.Ledger, Key: m.cfg.machine, Now: m.now, Log: m.log}
 	g, ctx := errgroup.WithContext(ctx)
 	for name, job := range map[string]func(context.Context) error{
-		"published log": m.pub.Run, "projection": m.proj.Run, "clerk": clerk.Run, "eraser": (&trading.Eraser{DB: m.db.DB, Log: m.log}).Run,
+		"published log": m.pub.Run, "projection": m.proj.Run, "clerk": clerk.Run, "anchor of reads": anchorer.Run, "eraser": (&trading.Eraser{DB: m.db.DB, Log: m.log}).Run,
 		"sign-ins": func(ctx context.Context) error {
 			return m.identity.Run(ctx, func(err error) { m.log.Warn("couldn't sweep sign-ins", "err", err) })
 		},

@@ -225,11 +225,18 @@ func verify(c *command) error {
 	if err != nil {
 		return err
 	}
-	n, err := (&compliance.Reads{DB: db.DB, Now: time.Now}).Verify(c.ctx)
+	chain, err := (&compliance.Reads{DB: db.DB, Now: time.Now}).Chain(c.ctx)
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "%d reads of supervisors, the chain is whole\n", n)
+	if chain.Broken != "" {
+		return errors.New(chain.Broken)
+	}
+	anchored := "not anchored yet"
+	if a := chain.Anchor; a != nil {
+		anchored = fmt.Sprintf("%d of them anchored at %d", a.Count, a.Position)
+	}
+	fmt.Fprintf(c.out, "%d reads of supervisors, the chain is whole, %s\n", chain.Count, anchored)
 	return nil
 }
 

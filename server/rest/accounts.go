@@ -6,6 +6,7 @@ import (
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/server/api"
 	"github.com/bund-exchange/bund/server/identity"
+	"github.com/bund-exchange/bund/server/projection"
 )
 
 type accountHandlers struct{ identity *identity.Directory }
@@ -54,4 +55,60 @@ func (h accountHandlers) AddClient(ctx context.Context, req api.AddClientRequest
 		return nil, err
 	}
 	return api.AddClient201JSONResponse{Id: string(id), Secret: secret}, nil
+}
+
+// ofMember is the member that a request about sign-ins names, the caller's own when it names none.
+func ofMember(ctx context.Context, named *contracts.ID) contracts.ID {
+	if named != nil {
+		return *named
+	}
+	c, _ := identity.CallerOf(ctx) // the document wants one
+	return c.Member
+}
+
+func (h accountHandlers) Accounts(ctx context.Context, req api.AccountsRequestObject) (api.AccountsResponseObject, error) {
+	member := ofMember(ctx, req.Params.Member)
+	if err := administrates(ctx, h.identity, member); err != nil {
+		return nil, err
+	}
+	p := asked(req.Params.Cursor, req.Params.Limit)
+	after := contracts.ID(p.After)
+	if after != "" && after.Check() != nil {
+		return nil, projection.ErrBadCursor
+	}
+	as, err := h.identity.Accounts(ctx, member, after, p.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	cursor := ""
+	if len(as) > p.Limit {
+		as = as[:p.Limit]
+		cursor = string(as[p.Limit-1].ID)
+	}
+	next, link := nextPage(ctx, cursor)
+	page := api.AccountPage{Items: make([]api.Account, len(as)), Next: next}
+	for i, a := range as {
+		x := api.Account{Id: a.ID, Member: a.Member, Login: a.Login, Name: a.Name, Created: a.Created.UnixMilli()}
+		if a.Person != "" {
+			person := string(a.Person)
+			x.Person = &person
+		}
+		if !a.Disabled.IsZero() {
+			at := a.Disabled.UnixMilli()
+			x.Disabled = &at
+		}
+		page.Items[i] = x
+	}
+	return api.Accounts200JSONResponse{Body: page, Headers: api.Accounts200ResponseHeaders{Link: link}}, nil
+}
+
+func (h accountHandlers) DisableAccount(ctx context.Context, req api.DisableAccountRequestObject) (api.DisableAccountResponseObject, error) {
+	member := ofMember(ctx, req.Params.Member)
+	if err := administrates(ctx, h.identity, member); err != nil {
+		return nil, err
+	}
+	if err := h.identity.DisableAccount(ctx, member, req.Id); err != nil {
+		return nil, err
+	}
+	return api.DisableAccount204Response{}, nil
 }

@@ -111,3 +111,13 @@ func describe(ctx context.Context, d *identity.Directory, c identity.Caller, log
 	}
 	return out, nil
 }
+
+// ChangePassword keeps the session that it comes in, and ends the account's others.
+func (h sessionHandlers) ChangePassword(ctx context.Context, req api.ChangePasswordRequestObject) (api.ChangePasswordResponseObject, error) {
+	c, _ := identity.CallerOf(ctx) // the document wants a session
+	ev := Event(ctx)
+	if err := h.identity.ChangePassword(ctx, c, ev.session, ev.address, req.Body.Old, req.Body.New); err != nil {
+		return nil, err
+	}
+	return api.ChangePassword204Response{}, nil
+}

@@ -62,3 +62,21 @@ func (h domainHandlers) Export(ctx context.Context, req api.ExportRequestObject)
 	}
 	return api.Export200ApplicationzipResponse{Body: z, ContentLength: size}, nil
 }
+
+func (h domainHandlers) ReadsChain(ctx context.Context, req api.ReadsChainRequestObject) (api.ReadsChainResponseObject, error) {
+	if _, err := h.supervise(ctx, "reads chain", req.Params.Reason); err != nil {
+		return nil, err
+	}
+	c, err := h.Reads.Chain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := api.ReadsChain200JSONResponse{Count: c.Count, Head: string(c.Head), Whole: c.Broken == ""}
+	if c.Broken != "" {
+		out.Detail = &c.Broken
+	}
+	if a := c.Anchor; a != nil {
+		out.Anchor = &api.ReadsAnchor{Count: a.Count, Head: a.Head, Position: int64(a.Position), Time: int64(a.Time)}
+	}
+	return out, nil
+}
