@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
-	_ "github.com/lib/pq" // of the benchmark only
 	"golang.org/x/sys/unix"
 
 	"github.com/bund-exchange/bund/contracts"

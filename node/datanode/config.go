@@ -41,6 +41,10 @@ type Config struct {
 	// Datasets says which dataset of the vault answers for which product.
 	Datasets []DatasetConfig `yaml:"datasets"`
 
+	// Postgres, where there is one, holds copies of the datasets' snapshots and answers lookups instead of their files;
+	// datanode import can read its tables.
+	Postgres *PostgresConfig `yaml:"postgres"`
+
 	// ReportEvery is how often acknowledged use is reported to the ledger between period ends; 10m when empty.
 	ReportEvery string `yaml:"reportEvery"`
 	// PollEvery bounds the wait between looks at the ledger's head; 2s when empty.
@@ -53,6 +57,13 @@ type Config struct {
 type DatasetConfig struct {
 	Product contracts.ID `yaml:"product"`
 	Dataset string       `yaml:"dataset"`
+}
+
+// PostgresConfig says which PostgreSQL the node uses, 14 or newer. Its role needs to read the tables that are imported,
+// and to create the schema bund_vault or own it.
+type PostgresConfig struct {
+	// DSNFile is a file with the connection, postgres://… or key=value, readable by the owner only.
+	DSNFile string `yaml:"dsnFile"`
 }
 
 // ReadConfig reads and completes a file.
@@ -71,7 +82,11 @@ func ReadConfig(name string) (*Config, error) {
 		return nil, fmt.Errorf("couldn't read configuration %s: want one YAML document", name)
 	}
 	base := filepath.Dir(name)
-	for _, p := range []*string{&c.Dir, &c.TrustRoot, &c.Credentials} {
+	paths := []*string{&c.Dir, &c.TrustRoot, &c.Credentials}
+	if c.Postgres != nil {
+		paths = append(paths, &c.Postgres.DSNFile)
+	}
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(base, *p)
 		}
@@ -108,6 +123,9 @@ func (c *Config) complete() error {
 			return fmt.Errorf("datasets.%d.product is there twice", i)
 		}
 		products[d.Product] = true
+	}
+	if c.Postgres != nil && c.Postgres.DSNFile == "" {
+		return errors.New("postgres.dsnFile is missing")
 	}
 	if c.RegisteredAt < 1 {
 		return errors.New("registeredAt is the position of the node's registration")

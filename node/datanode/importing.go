@@ -43,19 +43,26 @@ func printSchema(c *command) error {
 // importDataset prints what a dataset.report says: digest, rows, quality figures. How far it has come goes to standard
 // error.
 func importDataset(c *command) error {
-	var file, name, schema, csv, parquet, asOf string
+	var file, name, schema, csv, parquet, table, asOf string
 	if err := c.flags(func(fs *flag.FlagSet) {
 		fs.StringVar(&file, "config", "", "")
 		fs.StringVar(&name, "dataset", "", "")
 		fs.StringVar(&schema, "schema", "", "")
 		fs.StringVar(&csv, "csv", "", "")
 		fs.StringVar(&parquet, "parquet", "", "")
+		fs.StringVar(&table, "table", "", "")
 		fs.StringVar(&asOf, "as-of", "", "")
 	}, "config", "dataset", "schema"); err != nil {
 		return err
 	}
-	if (csv == "") == (parquet == "") {
-		return &usageError{"want one of --csv and --parquet"}
+	given := 0
+	for _, s := range []string{csv, parquet, table} {
+		if s != "" {
+			given++
+		}
+	}
+	if given != 1 {
+		return &usageError{"want one of --csv, --parquet and --table"}
 	}
 	at, err := day(asOf)
 	if err != nil {
@@ -69,26 +76,43 @@ func importDataset(c *command) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(csv + parquet)
+	if table != "" && cfg.Postgres == nil {
+		return &usageError{"--table needs postgres.dsnFile in the configuration"}
+	}
+	tables, err := openTables(c.ctx, cfg)
 	if err != nil {
-		return fmt.Errorf("couldn't read dataset: %w", err)
+		return err
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("couldn't read dataset: %w", err)
+	if tables != nil {
+		defer tables.Close()
 	}
-	read := &progress{f: f, total: st.Size()}
-	source := vault.Parquet(read, st.Size())
-	if csv != "" {
-		source = vault.CSV(bufio.NewReaderSize(read, 1<<20))
+	var source vault.Source
+	show := func(io.Writer) (stop func()) { return func() {} }
+	if table != "" {
+		source = tableSource(tables, table)
+	} else {
+		f, err := os.Open(csv + parquet)
+		if err != nil {
+			return fmt.Errorf("couldn't read dataset: %w", err)
+		}
+		defer f.Close()
+		st, err := f.Stat()
+		if err != nil {
+			return fmt.Errorf("couldn't read dataset: %w", err)
+		}
+		read := &progress{f: f, total: st.Size()}
+		show = read.show
+		source = vault.Parquet(read, st.Size())
+		if csv != "" {
+			source = vault.CSV(bufio.NewReaderSize(read, 1<<20))
+		}
 	}
-	v, err := vault.Open(vault.Config{Dir: filepath.Join(cfg.Dir, "vault"), Now: time.Now})
+	v, err := vault.Open(vault.Config{Dir: filepath.Join(cfg.Dir, "vault"), Now: time.Now, Tables: tables})
 	if err != nil {
 		return fmt.Errorf("couldn't open vault (is the node running? import needs it stopped): %w", err)
 	}
 	defer v.Close()
-	stop := read.show(c.err)
+	stop := show(c.err)
 	d, err := v.Import(c.ctx, name, s, source, at)
 	stop()
 	if faults := vault.Faults(nil); errors.As(err, &faults) {

@@ -23,8 +23,10 @@ const usage = `datanode: 会员数据节点 · a member's data node
 
   datanode keygen  --dir DIR                     make the node's keys, print the public ones
   datanode run     --config FILE                 serve and follow until Ctrl-C
-  datanode import  --config FILE --dataset NAME --schema FILE (--csv FILE | --parquet FILE) [--as-of yyyy-mm-dd]
-                                                 import a dataset; nothing is kept unless all of it is good
+  datanode import  --config FILE --dataset NAME --schema FILE
+                   (--csv FILE | --parquet FILE | --table [SCHEMA.]TABLE) [--as-of yyyy-mm-dd]
+                                                 import a dataset; nothing is kept unless all of it is good.
+                                                 --table reads the PostgreSQL of the configuration (postgres.dsnFile)
   datanode schema  --schema FILE                 print a field dictionary's digest
   datanode call    --config FILE --agreement ID --subject CODE --fields a,b --purpose pre_loan
                    [--consent ID --consent-key-file FILE | --consent-key HEX] [--as-of yyyy-mm-dd] [--nonce HEX]

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bund-exchange/bund/contracts"
@@ -36,6 +37,7 @@ type Node struct {
 	records  gate.Records
 	openings *openings
 	pins     peer.Pins
+	tables   *sqlx.DB // that the vault looks up in, nil without
 	vault    *vault.Vault
 	find     func(product contracts.ID) (looker, bool)
 
@@ -91,7 +93,10 @@ func openNode(cfg *Config, log *slog.Logger, now func() time.Time) (_ *Node, err
 		return nil, fmt.Errorf("couldn't open followed state: %w", err)
 	}
 	n.pins = peer.Pins{Key: n.keys.TLS, Read: n.readBoth, Now: n.now}
-	if n.vault, err = vault.Open(vault.Config{Dir: filepath.Join(cfg.Dir, "vault"), Now: n.now}); err != nil {
+	if n.tables, err = openTables(context.Background(), cfg); err != nil {
+		return nil, err
+	}
+	if n.vault, err = vault.Open(vault.Config{Dir: filepath.Join(cfg.Dir, "vault"), Now: n.now, Tables: n.tables}); err != nil {
 		return nil, fmt.Errorf("couldn't open vault: %w", err)
 	}
 	if n.consents, err = gate.OpenCounter(cfg.Dir); err != nil {
@@ -125,6 +130,9 @@ func (n *Node) Close() error {
 	}
 	if n.vault != nil {
 		errs = append(errs, n.vault.Close())
+	}
+	if n.tables != nil {
+		errs = append(errs, n.tables.Close())
 	}
 	if n.follower != nil {
 		errs = append(errs, n.follower.Close())
