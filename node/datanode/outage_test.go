@@ -154,13 +154,8 @@ func TestMarketDown(t *testing.T) {
 // A report whose answer is lost goes again, with the same bytes; so does one that failed.
 func TestReportOutcomes(t *testing.T) {
 	t.Parallel()
-	w := newTestWorld(t)
+	w, d, billed := newTrade(t)
 	m := w.m
-	d := m.agree(nil)
-	w.provider.start()
-	w.bank.start()
-	w.registerConsents(companies[:2], 1000)
-	billed := w.ready(d)
 	w.agreed(d, billed)
 	m.failNext.Store(2)
 	m.loseNext.Store(2)
@@ -282,12 +277,7 @@ func TestForeignKeys(t *testing.T) {
 // A provider's node that is retired is called no more, and serves no more.
 func TestRetired(t *testing.T) {
 	t.Parallel()
-	w := newTestWorld(t)
-	d := w.m.agree(nil)
-	w.provider.start()
-	w.bank.start()
-	w.registerConsents(companies[:2], 1000)
-	billed := w.ready(d)
+	w, d, billed := newTrade(t)
 	w.agreed(d, billed)
 	w.m.catchUp()
 	ok(t, w.m.Do(w.m.Provider.ID, "node.retire", contracts.NodeRetire{Node: w.m.Provider.Node}, nil, w.m.Provider.Admin))
@@ -303,13 +293,8 @@ func TestRetired(t *testing.T) {
 // Terms that are erased on the ledger are erased here; a period that was reported before needs them no more.
 func TestErased(t *testing.T) {
 	t.Parallel()
-	w := newTestWorld(t)
+	w, d, billed := newTrade(t)
 	m := w.m
-	d := m.agree(nil)
-	w.provider.start()
-	w.bank.start()
-	w.registerConsents(companies[:2], 1000)
-	billed := w.ready(d)
 	name := filepath.Join(filepath.Dir(w.bank.config), "node", "openings", string(d.Offer.Terms))
 	if _, err := os.Stat(name); err != nil {
 		t.Fatal(err)
@@ -432,12 +417,7 @@ func TestLogsAreClean(t *testing.T) {
 
 // A node that ends leaves no goroutine behind.
 func TestNoGoroutineStays(t *testing.T) {
-	w := newTestWorld(t)
-	d := w.m.agree(nil)
-	w.provider.start()
-	w.bank.start()
-	w.registerConsents(companies[:2], 1000)
-	w.ready(d)
+	w, _, _ := newTrade(t)
 	w.bank.end()
 	w.provider.end()
 	until(t, "all node goroutines to end", func() error {

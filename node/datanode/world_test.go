@@ -430,6 +430,17 @@ func newWorldOf(t testing.TB, sold product, addr, listen string) *world {
 	return w
 }
 
+// newTrade is a world whose nodes run and trade under one deal, with two companies' consents and so many billed calls.
+func newTrade(t testing.TB) (w *world, d *contractstest.Deal, billed int64) {
+	t.Helper()
+	w = newTestWorld(t)
+	d = w.m.agree(nil)
+	w.provider.start()
+	w.bank.start()
+	w.registerConsents(companies[:2], 1000)
+	return w, d, w.ready(d)
+}
+
 // importCSV imports the dataset by the command, with the provider's node stopped.
 func (w *world) importCSV(csv string) {
 	w.t.Helper()
