@@ -65,21 +65,21 @@ func (l *Log) Acknowledged() *Signed {
 	return l.state.ack
 }
 
-// Report is the usage report of the period that the command at a ledger position closed. It exists once the consumer
-// has acknowledged exactly the CLOSE leaf's size. Position 0 asks for one at the last acknowledgement: what a
+// Report is the usage report of the period that a CLOSE with this number ended. It exists once the consumer
+// has acknowledged exactly the CLOSE leaf's size. Number 0 asks for one at the last acknowledgement: what a
 // provider reports when the consumer signs no more.
-func (l *Log) Report(position int64) (*Report, error) {
+func (l *Log) Report(number int64) (*Report, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if position == 0 {
+	if number == 0 {
 		if l.state.ack == nil {
 			return nil, errors.New("couldn't report: nothing is acknowledged")
 		}
 		return l.p.report(l.state.ack, 0), nil
 	}
 	for i := range l.state.periods {
-		if p := &l.state.periods[i]; p.close == position {
-			return l.p.report(&p.ack, position), nil
+		if p := &l.state.periods[i]; p.close == number {
+			return l.p.report(&p.ack, number), nil
 		}
 	}
 	return nil, errors.New("couldn't report: the period isn't acknowledged")
@@ -113,7 +113,7 @@ func (l *Log) FinalReport(epoch int64) (*Report, error) {
 }
 
 // report signs: ed25519 is deterministic, so a lost report is made again to the byte.
-func (p *Provider) report(a *Signed, position int64) *Report {
+func (p *Provider) report(a *Signed, number int64) *Report {
 	mine := sign(a.Statement, contracts.TagReport, p.cfg.Key)
-	return &Report{Statement: a.Statement, Close: position, ConsumerSig: a.Sig, ProviderSig: mine.Sig}
+	return &Report{Statement: a.Statement, Close: number, ConsumerSig: a.Sig, ProviderSig: mine.Sig}
 }

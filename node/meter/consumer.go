@@ -61,7 +61,7 @@ type Consumer struct {
 
 	buf        map[int64]*held  // leaves past the prefix, in any order
 	gapSince   time.Time        // since when a place before them is missing
-	waiting    int64            // ledger position of a CLOSE that this node hasn't followed yet, or 0
+	waiting    int64            // number of a CLOSE that this node hasn't followed yet, or 0
 	heads      map[int64][]byte // verified heads past the acknowledged size
 	objections map[int64]Objection
 	breach     *Breach
@@ -186,7 +186,7 @@ type ConsumerState struct {
 	Acked     int64 // signed and durable here
 	Confirmed int64 // and confirmed by the provider
 	Totals    contracts.Totals
-	Waiting   int64 // ledger position of a CLOSE leaf that this node hasn't followed yet, or 0
+	Waiting   int64 // number of a CLOSE leaf that this node hasn't followed yet, or 0
 }
 
 // State gives where the consumer stands.

@@ -14,13 +14,13 @@ func (l *Log) Void(ctx context.Context, seq int64) (Leaf, error) {
 	return l.control(ctx, &job{log: l, kind: jobVoid, ref: seq, done: make(chan struct{})})
 }
 
-// ClosePeriod ends a period at the ledger position of the command that closed it. A call is in the period on whose
-// side its place is, whatever its clock says. The same position again gives the same leaf.
-func (l *Log) ClosePeriod(ctx context.Context, position int64) (Leaf, error) {
-	if position < 1 {
-		return Leaf{}, errors.New("couldn't close period: want a ledger position")
+// ClosePeriod ends a period under its number. A call is in the period on whose
+// side its place is, whatever its clock says. The same number again gives the same leaf.
+func (l *Log) ClosePeriod(ctx context.Context, number int64) (Leaf, error) {
+	if number < 1 {
+		return Leaf{}, errors.New("couldn't close period: want the number of a period")
 	}
-	return l.control(ctx, &job{log: l, kind: jobClose, ref: position, done: make(chan struct{})})
+	return l.control(ctx, &job{log: l, kind: jobClose, ref: number, done: make(chan struct{})})
 }
 
 func (l *Log) control(ctx context.Context, j *job) (Leaf, error) {
@@ -95,7 +95,7 @@ func (l *Log) stageClose(j *job) error {
 		last = max(last, c.ref)
 	}
 	if j.ref < last {
-		return l.refuse(CloseOutOfOrder, "a period at position %d is closed", last)
+		return l.refuse(CloseOutOfOrder, "a period at number %d is closed", last)
 	}
 	next, err := l.schedule.at(j.ref)
 	if err != nil {

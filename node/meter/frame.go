@@ -133,7 +133,7 @@ func readRecords(frame []byte, do func(kind byte, body []byte, at int) error) er
 // ackRecord is one acknowledgement as stored.
 type ackRecord struct {
 	ack   Signed
-	close int64 // ledger position of the period it ends, or 0
+	close int64 // number of the period it ends, or 0
 	rng   *compact.Range
 }
 
@@ -158,7 +158,7 @@ type logState struct {
 	epoch     int64
 	base      contracts.Totals // with which the epoch began: those last acknowledged before it
 	baseClose int64            // lastClose when the epoch began
-	lastClose int64            // ledger position of the last acknowledged CLOSE, of any epoch
+	lastClose int64            // number of the last acknowledged CLOSE, of any epoch
 	ack       *Signed          // last of this epoch, or nil
 	rng       *compact.Range   // at the acknowledged size
 	periods   []period         // the last maxPeriods acknowledged CLOSEs of this epoch

@@ -17,7 +17,7 @@ type Op uint8
 const (
 	OpCall  Op = 1 + iota // one executed call
 	OpVoid                // takes back the units of leaf Ref
-	OpClose               // ends a period; Ref is the ledger position of the command that closed it
+	OpClose               // ends a period; Ref is the number of the period
 )
 
 // Outcome is what the provider answered to a call.
@@ -55,7 +55,7 @@ type Leaf struct {
 	Units     int64            // billed; not above zero in a VOID
 	AsOf      contracts.Millis // the facts are those of this time; 0 where the call has none
 	KnownAt   contracts.Millis // and as known to the source at this time
-	Ref       int64            // VOID: seq of the leaf taken back; CLOSE: ledger position
+	Ref       int64            // VOID: seq of the leaf taken back; CLOSE: number of the period
 	Request   RequestID        // in VOID and CLOSE a bare nonce: its random bits keep the leaf's hash unguessable
 
 	Snapshot      Digest // of the dataset snapshot that answered

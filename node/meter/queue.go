@@ -39,7 +39,7 @@ type job struct {
 	sealed   []byte
 	buf      *[]byte // under sealed
 
-	ref     int64    // jobVoid: seq; jobClose: ledger position; jobEpoch: the new epoch
+	ref     int64    // jobVoid: seq; jobClose: number of the period; jobEpoch: the new epoch
 	opening *opening // jobOpen
 
 	ack *Signed

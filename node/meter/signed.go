@@ -106,7 +106,7 @@ func parseFixed(s string, n int) ([]byte, error) {
 // Report is a usage report: both signatures over one statement. It needs no leaf; it bills any number of calls.
 type Report struct {
 	contracts.Statement
-	Close       int64    // ledger position of the command that closed the period; 0 if the report is at no CLOSE
+	Close       int64    // number of the period; 0 if the report is at no CLOSE
 	ConsumerSig [64]byte // under TagAck
 	ProviderSig [64]byte // under TagReport
 }

@@ -24,18 +24,18 @@ type Terms struct {
 	Consumer     contracts.PublicKey
 }
 
-// Schedule gives the terms in force behind the CLOSE leaf of a ledger position, and at position 0 those that the
+// Schedule gives the terms in force behind the CLOSE leaf of a period, and at number 0 those that the
 // agreement began with: an amended price holds from exactly that leaf on. It reports false while the node hasn't
 // followed the ledger so far; the log then waits. It is called often and must be quick.
-type Schedule func(position int64) (Terms, bool)
+type Schedule func(number int64) (Terms, bool)
 
-func (s Schedule) at(position int64) (Terms, error) {
-	t, ok := s(position)
+func (s Schedule) at(number int64) (Terms, error) {
+	t, ok := s(number)
 	if !ok {
-		return t, fmt.Errorf("couldn't find the terms in force behind ledger position %d", position)
+		return t, fmt.Errorf("couldn't find the terms in force behind period %d", number)
 	}
 	if err := t.Check(); err != nil {
-		return t, fmt.Errorf("couldn't use the terms in force behind ledger position %d: %w", position, err)
+		return t, fmt.Errorf("couldn't use the terms in force behind period %d: %w", number, err)
 	}
 	return t, nil
 }
