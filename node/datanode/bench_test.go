@@ -29,6 +29,7 @@ import (
 	"github.com/bund-exchange/bund/node/gate"
 	"github.com/bund-exchange/bund/node/meter"
 	"github.com/bund-exchange/bund/node/vault"
+	"github.com/bund-exchange/bund/server/pg/pgtest"
 )
 
 // BenchmarkMetered measures what gate and meter add to a call between two nodes: both in this process, 64 callers,
@@ -38,8 +39,7 @@ import (
 //	go test ./node/datanode -run '^$' -bench Metered -benchtime 1x
 //
 // node.metered_us and node.metered_ratio_memory are of a lookup in memory; node.metered_ratio is of 20 fields of a table
-// in the PostgreSQL of TEST_DATABASE_URL, on this machine, whose CPU counts too; or without one of the vault's own
-// snapshot, and its line says so.
+// in a PostgreSQL on this machine (pgtest's), whose CPU counts too.
 var (
 	benchCalls  = flag.Int("figure.calls", 20_000, "calls of a round")
 	benchRounds = flag.Int("figure.rounds", 5, "rounds of bare and of metered calls")
@@ -145,15 +145,11 @@ func BenchmarkMetered(b *testing.B) {
 	until(b, "the first call", func() error { return metered(benchRows - 1) }) // the last consent is followed
 	bare := bareCall(b, func(q vault.Query) vault.Answer { return present.Load().(*source).Lookup(b.Context(), q) }, p.fields, subjects)
 
-	of := "postgres"
-	if os.Getenv("TEST_DATABASE_URL") == "" {
-		of = "snapshot; no TEST_DATABASE_URL for the vault's tables"
-	}
 	us, memoryRatio := rounds(b, bare, metered, nil)
 	present.Store(&source{ds})
 	_, ratio := rounds(b, bare, metered, tables)
 	fmt.Printf("figure node.metered_us %.1f us\n", us)
-	fmt.Printf("figure node.metered_ratio %.2f ratio (%s)\n", ratio, of)
+	fmt.Printf("figure node.metered_ratio %.2f ratio\n", ratio)
 	fmt.Printf("figure node.metered_ratio_memory %.2f ratio\n", memoryRatio)
 }
 
@@ -166,17 +162,11 @@ func hexKey(s string) ([]byte, error) {
 	return k, err
 }
 
-// benchTables opens the PostgreSQL that the vault looks up in, nil without one.
+// benchTables opens the PostgreSQL that the vault looks up in.
 func benchTables(b *testing.B) *sqlx.DB {
-	url := os.Getenv("TEST_DATABASE_URL")
-	if url == "" {
-		return nil
-	}
-	db, err := sqlx.Connect("postgres", url)
-	ok(b, err)
+	db := pgtest.New(b)
 	db.SetMaxIdleConns(benchCallers)
 	db.SetMaxOpenConns(benchCallers)
-	b.Cleanup(func() { db.Close() })
 	return db
 }
 
