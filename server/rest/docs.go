@@ -14,7 +14,7 @@ import (
 )
 
 // The API's reference for people: /docs lists every operation, /docs/reference/refusals every code that a problem's
-// type points to. Both are made once, from the document and from the rules' own table.
+// type points to. Both are made once, from the document, from the rules' own table and from apiCodes.
 
 //go:embed docs.html
 var docsHTML string
@@ -44,6 +44,7 @@ type docsParameter struct {
 type docsCode struct {
 	Code               string
 	Status             int
+	Kind               kind
 	Zh, En, DoZh, DoEn string
 }
 
@@ -71,11 +72,11 @@ func operationsOf(doc *openapi3.T) (tags []docsTag) {
 }
 
 func codesOf() (codes []docsCode) {
-	for _, r := range requestRefusals {
-		codes = append(codes, docsCode{Code: string(r.Code), Status: Status(r.Code), En: r.Detail})
+	for _, c := range apiCodes {
+		codes = append(codes, docsCode{string(c.Code), Status(c.Code), c.Kind, c.Zh, c.En, c.DoZh, c.DoEn})
 	}
 	for _, c := range contracts.Codes {
-		codes = append(codes, docsCode{string(c.Code), Status(c.Code), c.Zh, c.En, c.DoZh, c.DoEn})
+		codes = append(codes, docsCode{string(c.Code), Status(c.Code), kindRefusal, c.Zh, c.En, c.DoZh, c.DoEn})
 	}
 	slices.SortStableFunc(codes, func(a, b docsCode) int { return strings.Compare(a.Code, b.Code) })
 	return codes
@@ -101,6 +102,6 @@ func docs(doc *openapi3.T) (operations, refusals http.HandlerFunc, err error) {
 	if operations, err = page(docsPage{Title: "外滩市场接口 · Bund market API", Tags: operationsOf(doc)}); err != nil {
 		return nil, nil, err
 	}
-	refusals, err = page(docsPage{Title: "拒绝码 · Refusals", Codes: codesOf()})
+	refusals, err = page(docsPage{Title: "答复码 · Codes", Codes: codesOf()})
 	return operations, refusals, err
 }

@@ -1,8 +1,10 @@
 package rest
 
 import (
+	"html"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -39,7 +41,11 @@ func TestReferencePages(t *testing.T) {
 			t.Errorf("%s is not in the reference", c.Code)
 		}
 	}
-	if !strings.Contains(p, `<tr id="`+string(errCSRF.Code)+`">`) {
-		t.Error("the API's own codes are not in the reference")
+	for _, c := range apiCodes {
+		_, row, ok := strings.Cut(p, `<tr id="`+string(c.Code)+`">`)
+		row, _, _ = strings.Cut(html.UnescapeString(row), "</tr>")
+		if want := strconv.Itoa(Status(c.Code)) + "<br>" + string(c.Kind); !ok || !strings.Contains(row, want) || !strings.Contains(row, c.Zh) || !strings.Contains(row, c.DoZh) {
+			t.Errorf("%s is not in the reference in both languages", c.Code)
+		}
 	}
 }

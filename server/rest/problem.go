@@ -26,10 +26,10 @@ import (
 // Codes of what is not a refusal. Nothing was decided, or, with outcome_unknown, it isn't known whether it was. A code
 // without a dot is never one of the ledger's.
 const (
-	codeFailure     = "failure"
-	codeUnavailable = "unavailable"
-	codeBehind      = "projection_behind"
-	codeUnknown     = "outcome_unknown"
+	codeFailure     contracts.Code = "failure"
+	codeUnavailable contracts.Code = "unavailable"
+	codeBehind      contracts.Code = "projection_behind"
+	codeUnknown     contracts.Code = "outcome_unknown"
 )
 
 // docsAt is where codes are documented, relative to the market's address.
@@ -129,7 +129,7 @@ func problemOf(err error, ev *RequestEvent) (body api.Problem, retryAfter int) {
 			retryAfter = retryAfterSec
 		}
 	case errors.Is(err, ledger.ErrOutcomeUnknown) || errors.Is(err, pg.ErrCommitUnknown):
-		body = failed(http.StatusGatewayTimeout, codeUnknown)
+		body = failed(codeUnknown)
 		if ev.Command != "" {
 			id := string(ev.Command)
 			body.CommandId = &id
@@ -137,15 +137,15 @@ func problemOf(err error, ev *RequestEvent) (body api.Problem, retryAfter int) {
 		detail := "it may have been done: look it up before trying again"
 		body.Detail = &detail
 	case errors.Is(err, errBehind):
-		body, retryAfter = failed(http.StatusServiceUnavailable, codeBehind), retryAfterSec
+		body, retryAfter = failed(codeBehind), retryAfterSec
 	case errors.Is(err, compliance.ErrErased) || errors.Is(err, compliance.ErrNothingPublished) ||
 		errors.Is(err, ledger.ErrStopped) || errors.Is(err, ledger.ErrClosed) || pg.IsUnavailable(err) || pg.IsConflict(err) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled):
-		body, retryAfter = failed(http.StatusServiceUnavailable, codeUnavailable), retryAfterSec
+		body, retryAfter = failed(codeUnavailable), retryAfterSec
 	case errors.As(err, &echoed) && echoed.Code < 500:
 		body = refused(refusalOf(echoed.Code))
 	default:
-		body = failed(http.StatusInternalServerError, codeFailure)
+		body = failed(codeFailure)
 	}
 	body.Type, body.Title, body.RequestId = docsAt+*body.Code, title(body.Status), &ev.ID
 	return body, retryAfter
@@ -180,7 +180,10 @@ func refused(r *contracts.Refusal) api.Problem {
 	return p
 }
 
-func failed(status int, code string) api.Problem { return api.Problem{Status: status, Code: &code} }
+func failed(code contracts.Code) api.Problem {
+	c := string(code)
+	return api.Problem{Status: Status(code), Code: &c}
+}
 
 // refusalOf names what the router and the generated binding refuse. Their messages quote the request and are dropped.
 func refusalOf(status int) *contracts.Refusal {

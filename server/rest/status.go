@@ -21,9 +21,6 @@ var (
 	errCSRF        = refuse("request.csrf", "a write in a session needs the header Bund-Csrf: 1")
 )
 
-// requestRefusals are the refusals above, for the documentation.
-var requestRefusals = []*contracts.Refusal{errInvalid, errNotFound, errForbidden, errNoPath, errNoMethod, errMediaType, errTooLarge, errRate, errCrossOrigin, errCSRF}
-
 func refuse(code contracts.Code, detail string) *contracts.Refusal {
 	return &contracts.Refusal{Code: code, Detail: detail}
 }
@@ -50,6 +47,11 @@ var exactStatus = map[contracts.Code]int{
 	"command.body":      http.StatusBadRequest,
 	"opening.malformed": http.StatusBadRequest,
 	"batch.dependent":   http.StatusServiceUnavailable,
+
+	codeFailure:     http.StatusInternalServerError,
+	codeUnavailable: http.StatusServiceUnavailable,
+	codeBehind:      http.StatusServiceUnavailable,
+	codeUnknown:     http.StatusGatewayTimeout,
 }
 
 // wordStatus is by what stands after the dot.
@@ -72,7 +74,7 @@ var wordStatus = map[string]int{
 	"funds": http.StatusConflict, "objection": http.StatusConflict,
 }
 
-// Status is the HTTP status of a refusal: exactStatus, else by the word after the dot, else 403 for what is about
+// Status is the HTTP status of a code: exactStatus, else by the word after the dot, else 403 for what is about
 // signatures and keys, else 422. It is presentation: clients branch on the code.
 func Status(code contracts.Code) int {
 	if s, ok := exactStatus[code]; ok {
