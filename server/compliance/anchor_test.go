@@ -162,10 +162,8 @@ func TestReadsWrittenAnew(t *testing.T) {
 				r.Must(r.reads.Record(t.Context(), r.Regulator.ID, "", "entries", "another history"))
 			}
 			r.later(3600)
-			if _, err := r.reads.Verify(t.Context()); err != nil {
-				t.Fatalf("it isn't whole: %v", err)
-			}
-			if got := r.chain(); got.Broken == "" || got.Anchor.Count != 3 {
+			// Every row follows from the one before: only the anchor tells.
+			if got := r.chain(); !strings.Contains(got.Broken, "anchored") || got.Anchor.Count != 3 {
 				t.Errorf("the chain passes: %+v", got)
 			}
 			height := r.Height()

@@ -52,15 +52,6 @@ func (x *Reads) Chain(ctx context.Context) (*Chain, error) {
 	return c, nil
 }
 
-// Verify walks the chain and gives the number of rows, or says which one is broken.
-func (x *Reads) Verify(ctx context.Context) (n int64, err error) {
-	err = x.walk(ctx, 1, "", func(r Read) error {
-		n = r.Seq
-		return nil
-	})
-	return n, err
-}
-
 // brokenAt names the first row that doesn't follow from the one before.
 type brokenAt struct{ seq int64 }
 
