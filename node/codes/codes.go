@@ -54,6 +54,7 @@ var Parts = []Part{
 		{"ID_REUSED", Refusal, "该 nonce 已用于另一请求", "The nonce was used for another request.", "换新 nonce", "Make a new nonce."},
 		{"ALREADY_ACKNOWLEDGED", Refusal, "该答复已签认，不再保留", "The answer was acknowledged and is gone.", "使用已收到的答复，或以新 nonce 重新请求（计费）", "Use the answer you have, or ask under a new nonce, which is billed."},
 		{"WINDOW_FULL", Refusal, "未签认的用量已达上限，或价格变更处尚未签认", "Too much is served and not acknowledged, or the price changes at a CLOSE that is not.", "使用方节点会自行签认，之后再次请求", "The consumer's node acknowledges by itself; then ask again."},
+		{"TOO_MANY_UNITS", Refusal, "一次请求的计费数超过上限或未签认窗口", "One call asks for more units than a call or the window may hold.", "分批请求", "Ask for less at once."},
 		{"QUOTA_EXCEEDED", Refusal, "授权的计费次数已用完", "The grant's billed calls are used up.", "订立新的或变更协议", "Make a new agreement or amend this one."},
 		{"ESCROW_EXHAUSTED", Refusal, "累计金额将超过托管金额与宽限", "The accrued amount would pass escrow plus grace.", "补足托管资金", "Pay into the escrow."},
 		{"EPOCH_MISMATCH", Refusal, "收据链处于另一期，或期次不相接", "The log is in another epoch, or epochs don't follow one another.", "查看 GET /v1/agreements；争议之后双方进入同一期", "See GET /v1/agreements; after a dispute both sides go to the same epoch."},

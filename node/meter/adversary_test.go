@@ -49,6 +49,16 @@ func TestProviderCheats(t *testing.T) {
 				l.Units, l.Totals.Units, l.Totals.Micro = 2, l.Totals.Units+1, l.Totals.Micro+priceMicro
 			}
 		}, "units are not by the terms", false},
+		{"more asked for than asked", func(w *world) {
+			w.l.tamper = func(l *Leaf) {
+				l.Ref, l.Units, l.Totals.Units, l.Totals.Micro = 1, 2, l.Totals.Units+1, l.Totals.Micro+priceMicro
+			}
+		}, "another number of units", true},
+		{"more asked for behind my back", func(w *world) {
+			w.refuse = func(c *Call) *Refusal { c.Units = 9; return nil }
+			w.forge(w.requestID(`"z"`), `"z"`)
+			w.refuse = nil
+		}, "not my request", false},
 		{"extra leaf", func(w *world) { w.forge(RequestID{1, 2, 3}, `"x"`) }, "not my request", false},
 		{"own id twice", func(w *world) {
 			id := w.requestID(`"z"`)
@@ -56,7 +66,7 @@ func TestProviderCheats(t *testing.T) {
 			w.forge(id, `"z"`)
 		}, "billed twice", false},
 		{"old request of mine", func(w *world) {
-			id := w.c.requests.make(NewNonce(time.Now().Add(-time.Hour)), sha256.Sum256([]byte(`"z"`)))
+			id := w.c.requests.make(NewNonce(time.Now().Add(-time.Hour)), sha256.Sum256([]byte(`"z"`)), 1)
 			w.forge(id, `"z"`)
 		}, "not the time of my request", false},
 		{"void of more than was billed", func(w *world) {

@@ -15,8 +15,17 @@ import (
 // during a call. It retries failures and a full window until ctx ends; a *Refusal is an answer, a *Breach stops the
 // agreement, and ErrOutcomeUnknown says that the call may have been executed.
 func (c *Consumer) Call(ctx context.Context, nonce Nonce, body []byte) (*Answer, error) {
+	return c.CallFor(ctx, nonce, body, 1)
+}
+
+// CallFor is Call with a request whose body asks for several units, as the provider's node reads it. The same nonce
+// comes with the same units.
+func (c *Consumer) CallFor(ctx context.Context, nonce Nonce, body []byte, units int64) (*Answer, error) {
+	if units < 1 || units > MaxUnits {
+		return nil, fmt.Errorf("couldn't call provider: want 1 to %d units", MaxUnits)
+	}
 	digest := Digest(sha256.Sum256(body))
-	id := c.requests.make(nonce, digest)
+	id := c.requests.make(nonce, digest, units)
 	unknown := false
 	for try := 1; ; try++ {
 		c.mu.Lock()
@@ -32,7 +41,7 @@ func (c *Consumer) Call(ctx context.Context, nonce Nonce, body []byte) (*Answer,
 		if err := c.cfg.faults.at("consumer.before-send"); err != nil {
 			return nil, err
 		}
-		a, err := c.once(ctx, id, digest, epoch, skew, body)
+		a, err := c.once(ctx, id, digest, units, epoch, skew, body)
 		var r *Refusal
 		var b *Breach
 		switch {
@@ -108,7 +117,7 @@ func (c *Consumer) remembered(at place, id RequestID, digest Digest) (*Answer, e
 
 // once sends a request and checks at once what this answer alone can show: that it is ours, these bytes, in this log,
 // not from the future, under a head that the provider signed.
-func (c *Consumer) once(ctx context.Context, id RequestID, digest Digest, epoch int64, skew contracts.Millis, body []byte) (*Answer, error) {
+func (c *Consumer) once(ctx context.Context, id RequestID, digest Digest, units, epoch int64, skew contracts.Millis, body []byte) (*Answer, error) {
 	a, err := c.wire.call(ctx, id, epoch, body)
 	if err != nil {
 		return nil, err
@@ -125,6 +134,8 @@ func (c *Consumer) once(ctx context.Context, id RequestID, digest Digest, epoch 
 	switch {
 	case l.Op != OpCall || l.Request != id || l.RequestDigest != digest:
 		return nil, bad("leaf is for another request")
+	case l.Asked() != units:
+		return nil, bad("leaf is for another number of units")
 	case l.AnswerDigest != sha256.Sum256(a.Body):
 		return nil, bad("leaf is for another answer")
 	case l.Time > contracts.Millis(c.cfg.Now().UnixMilli())+skew:

@@ -42,7 +42,7 @@ func TestLeafIsStrict(t *testing.T) {
 		"no outcome":         func(l *Leaf) { l.Outcome = 0 },
 		"unknown outcome":    func(l *Leaf) { l.Outcome = 7 },
 		"negative units":     func(l *Leaf) { l.Units = -1 },
-		"ref of a call":      func(l *Leaf) { l.Ref = 1 },
+		"units of a call":    func(l *Leaf) { l.Ref = MaxUnits },
 		"negative totals":    func(l *Leaf) { l.Totals.Units = -1 },
 		"negative fence":     func(l *Leaf) { l.Fence = -1 },
 		"outcome of a void":  func(l *Leaf) { l.Op, l.Units = OpVoid, 0 },

@@ -55,7 +55,7 @@ type Leaf struct {
 	Units     int64            // billed; not above zero in a VOID
 	AsOf      contracts.Millis // the facts are those of this time; 0 where the call has none
 	KnownAt   contracts.Millis // and as known to the source at this time
-	Ref       int64            // VOID: seq of the leaf taken back; CLOSE: number of the period
+	Ref       int64            // VOID: seq of the leaf taken back; CLOSE: number of the period; CALL: units asked for, beyond the first
 	Request   RequestID        // in VOID and CLOSE a bare nonce: its random bits keep the leaf's hash unguessable
 
 	Snapshot      Digest // of the dataset snapshot that answered
@@ -70,6 +70,10 @@ type Leaf struct {
 const LeafSize = 2 + 16 + 8 + 8 + 8 + 1 + 1 + 8 + 8 + 8 + 8 + 32 + 3*32 + 24 + 8
 
 const leafVersion = 1
+
+// Asked is how many units a CALL asked for. The tag of its request id covers it, so that a consumer which forgot the
+// request still knows what it asked for; Units are those or none.
+func (l *Leaf) Asked() int64 { return l.Ref + 1 }
 
 // Encode gives the bytes that are hashed into the log.
 func (l *Leaf) Encode() []byte { return l.append(make([]byte, 0, LeafSize)) }
@@ -123,7 +127,7 @@ func (l *Leaf) check() error {
 	}
 	switch l.Op {
 	case OpCall:
-		if !l.Outcome.valid() || l.Units < 0 || l.Ref != 0 {
+		if !l.Outcome.valid() || l.Units < 0 || l.Ref >= MaxUnits {
 			return errors.New("not a CALL")
 		}
 		return nil

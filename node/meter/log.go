@@ -15,6 +15,10 @@ type Call struct {
 	ID    RequestID
 	Epoch int64 // of the log that the consumer is in
 	Body  []byte
+
+	// Units is how many units the request asks for: one, unless Admit reads more from the body. A request after 100
+	// companies asks for 100.
+	Units int64
 }
 
 // Result is what the node found out for a call. Its body goes to the consumer as it is.
@@ -34,7 +38,7 @@ type Answer struct {
 
 // Backend is what the node does about a call. Both are called from many goroutines.
 type Backend struct {
-	// Admit says whether the call may be made now. It is asked before anything is reserved.
+	// Admit says whether the call may be made now, and sets its Units. It is asked before anything is reserved.
 	Admit func(context.Context, *Call) *Refusal
 
 	// Execute runs an admitted call once. Its context isn't cancelled when the caller goes away, since the answer can
@@ -75,6 +79,7 @@ type Log struct {
 	inflight map[Nonce]*job
 	ids      *idIndex
 	resCalls int64 // reserved, not yet a leaf: a crash forgets reservations, never leaves
+	resUnits int64
 	resMicro contracts.MicroYuan
 
 	// tamper is what a dishonest provider would write instead; set by tests.

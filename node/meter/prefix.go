@@ -180,7 +180,7 @@ func (c *Consumer) objectTo(h *held) string {
 		return "my request, billed twice"
 	case l.Time < issued-c.rules.skew() || l.Time > issued+c.rules.ttl()+c.rules.skew():
 		return "time is not the time of my request"
-	case l.Units != c.rules.Units(l.Outcome):
+	case l.Units != c.rules.Units(l.Outcome, l.Asked()):
 		return "units are not by the terms"
 	case !h.have:
 		return withheld

@@ -31,6 +31,7 @@ type job struct {
 	id       RequestID
 	holds    bool // a reservation
 	reserved contracts.MicroYuan
+	units    int64 // asked for
 	digest   Digest
 	epoch    int64
 	result   Result

@@ -11,6 +11,7 @@ import (
 const (
 	WindowFull          contracts.Code = "WINDOW_FULL"          // acknowledge, then ask again
 	QuotaExceeded       contracts.Code = "QUOTA_EXCEEDED"       // the grant's billed calls are used up
+	TooManyUnits        contracts.Code = "TOO_MANY_UNITS"       // one call asks for more than a call or the window may hold
 	EscrowExhausted     contracts.Code = "ESCROW_EXHAUSTED"     // accrued amount has reached escrow plus grace
 	RequestExpired      contracts.Code = "REQUEST_EXPIRED"      // the id is older than its life, or from the future
 	IDReused            contracts.Code = "ID_REUSED"            // the same id with another tag or other request bytes

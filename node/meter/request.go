@@ -68,15 +68,22 @@ func newRequestKey(key []byte, agreement [16]byte) *requestKey {
 	return k
 }
 
-func (k *requestKey) make(n Nonce, request Digest) (r RequestID) {
+// make gives the id of a request for so many units. The tag covers them when there is more than one: a leaf says how
+// many were asked for, and nobody but the consumer can have said so.
+func (k *requestKey) make(n Nonce, request Digest, units int64) (r RequestID) {
 	m := k.pool.Get().(hash.Hash)
 	m.Reset()
-	var b [len(tagRequest) + 16 + 16 + 32]byte
+	var b [len(tagRequest) + 16 + 16 + 32 + 8]byte
 	copy(b[:], tagRequest)
 	copy(b[len(tagRequest):], k.agreement[:])
 	copy(b[len(tagRequest)+16:], n[:])
 	copy(b[len(tagRequest)+32:], request[:])
-	m.Write(b[:])
+	used := b[:len(b)-8]
+	if units != 1 {
+		binary.BigEndian.PutUint64(b[len(b)-8:], uint64(units))
+		used = b[:]
+	}
+	m.Write(used)
 	var sum [32]byte
 	m.Sum(sum[:0])
 	k.pool.Put(m)
@@ -86,7 +93,7 @@ func (k *requestKey) make(n Nonce, request Digest) (r RequestID) {
 }
 
 func (k *requestKey) mine(l *Leaf) bool {
-	want := k.make(l.Request.Nonce(), l.RequestDigest)
+	want := k.make(l.Request.Nonce(), l.RequestDigest, l.Asked())
 	return subtle.ConstantTimeCompare(want[:], l.Request[:]) == 1
 }
 

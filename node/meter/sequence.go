@@ -227,8 +227,8 @@ func (l *Log) stageCall(j *job) error {
 	if l.barred {
 		return l.refuse(WindowFull, "the price changes at a CLOSE that is not acknowledged")
 	}
-	units := l.rules.Units(j.result.Outcome)
-	j.leaf = Leaf{Op: OpCall, Outcome: j.result.Outcome, Units: units, AsOf: j.result.AsOf, KnownAt: j.result.KnownAt, Request: j.id,
+	units := l.rules.Units(j.result.Outcome, j.units)
+	j.leaf = Leaf{Op: OpCall, Ref: j.units - 1, Outcome: j.result.Outcome, Units: units, AsOf: j.result.AsOf, KnownAt: j.result.KnownAt, Request: j.id,
 		Snapshot: j.result.Snapshot, RequestDigest: j.digest, AnswerDigest: j.answered, Totals: l.rules.bill(l.sum, units)}
 	if err := l.stageLeaf(j); err != nil {
 		return err

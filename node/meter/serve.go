@@ -107,11 +107,17 @@ func (l *Log) reserve(j *job) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	acked := l.state.ackedTotals()
-	accrued := l.totals.Micro + l.resMicro + l.terms.PriceMicro
+	cost, ok := l.terms.cost(j.units)
+	if !ok {
+		return l.refuseLocked(TooManyUnits, "the request asks for more units than one call may")
+	}
+	accrued := l.totals.Micro + l.resMicro + cost
 	switch {
+	case cost > l.terms.windowMicro():
+		return l.refuseLocked(TooManyUnits, "the request costs more than the window holds: ask for less at once")
 	case j.epoch != l.state.epoch:
 		return l.refuseLocked(EpochMismatch, "the log moved to another epoch")
-	case l.totals.Calls+l.resCalls+1 > l.terms.QuotaCalls:
+	case l.totals.Units+l.resUnits+j.units > l.terms.QuotaCalls:
 		return l.refuseLocked(QuotaExceeded, "the grant's quota is used up")
 	case accrued > l.terms.stopMicro():
 		return l.refuseLocked(EscrowExhausted, "the accrued amount would pass escrow and grace")
@@ -121,8 +127,9 @@ func (l *Log) reserve(j *job) error {
 		return l.refuseLocked(WindowFull, "too much is served and not acknowledged")
 	}
 	l.resCalls++
-	l.resMicro += l.terms.PriceMicro
-	j.holds, j.reserved, j.sealer = true, l.terms.PriceMicro, l.sealer
+	l.resUnits += j.units
+	l.resMicro += cost
+	j.holds, j.reserved, j.sealer = true, cost, l.sealer
 	return nil
 }
 
@@ -130,6 +137,7 @@ func (l *Log) reserve(j *job) error {
 func (l *Log) releaseLocked(j *job) {
 	if j.holds {
 		l.resCalls--
+		l.resUnits -= j.units
 		l.resMicro -= j.reserved
 		j.holds = false
 	}
@@ -157,9 +165,11 @@ func (l *Log) execute(ctx context.Context, j *job, c *Call) (err error) {
 		j.err = err
 		close(j.done)
 	}()
+	c.Units = 1
 	if r := l.backend.Admit(ctx, c); r != nil {
 		return l.placed(r)
 	}
+	j.units = c.Units
 	if err := l.reserve(j); err != nil {
 		return err
 	}

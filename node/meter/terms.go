@@ -3,6 +3,7 @@ package meter
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/bund-exchange/bund/contracts"
 )
@@ -17,7 +18,7 @@ type Terms struct {
 	WindowCalls  int64               // leaves that may stand so, billed or not
 	EscrowFen    contracts.Fen       // all that was ever paid in, or the credit line with all that was paid
 	GraceFen     contracts.Fen       // beyond it; then the node stops
-	QuotaCalls   int64               // billed calls that the grant allows at this node, since it began
+	QuotaCalls   int64               // billed units that the grant allows at this node, since it began; a call after one company is one
 	TTLSec       int64               // life of a request id
 	SkewSec      int64               // how far the two clocks may differ
 	Provider     contracts.PublicKey // receipt keys, ed25519
@@ -83,13 +84,24 @@ func (t *Terms) Check() error {
 	return nil
 }
 
-// Units is the billing rule: what was found costs one unit, what was looked for and isn't there costs one if the
-// terms say so, and a call that brought no answer costs nothing.
-func (t *Terms) Units(o Outcome) int64 {
+// MaxUnits bounds what one call may ask for.
+const MaxUnits = 1 << 20
+
+// Units is the billing rule: what was found costs the units that were asked for, what was looked for and isn't there
+// costs them if the terms say so, and a call that brought no answer costs nothing.
+func (t *Terms) Units(o Outcome, asked int64) int64 {
 	if o == Found || o == NotFound && t.BillNotFound {
-		return 1
+		return asked
 	}
 	return 0
+}
+
+// cost is what so many units come to. It reports false for more than one call may ask for.
+func (t *Terms) cost(units int64) (contracts.MicroYuan, bool) {
+	if units < 1 || units > MaxUnits || t.PriceMicro > 0 && contracts.MicroYuan(units) > math.MaxInt64/2/t.PriceMicro {
+		return 0, false
+	}
+	return contracts.MicroYuan(units) * t.PriceMicro, true
 }
 
 // bill gives the totals after a CALL of so many units. Calls counts billed calls.

@@ -36,7 +36,7 @@ func TestRequestIDs(t *testing.T) {
 		t.Errorf("altered tag: %v", err)
 	}
 	for name, at := range map[string]time.Duration{"old": -2 * time.Minute, "future": time.Minute} {
-		x := w.c.requests.make(NewNonce(time.Now().Add(at)), Digest{})
+		x := w.c.requests.make(NewNonce(time.Now().Add(at)), Digest{}, 1)
 		if _, err := serve(x, `"a"`); !refused(err, RequestExpired) {
 			t.Errorf("%s: %v", name, err)
 		}

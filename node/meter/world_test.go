@@ -105,6 +105,7 @@ func (w *world) admit(_ context.Context, c *Call) *Refusal {
 	if w.refuse != nil {
 		return w.refuse(c)
 	}
+	fmt.Sscanf(string(c.Body), `"%d companies`, &c.Units)
 	return nil
 }
 
@@ -268,5 +269,5 @@ func copyDir(t *testing.T, from, to string) {
 }
 
 func (w *world) requestID(body string) RequestID {
-	return w.c.requests.make(NewNonce(time.Now()), sha256.Sum256([]byte(body)))
+	return w.c.requests.make(NewNonce(time.Now()), sha256.Sum256([]byte(body)), 1)
 }
