@@ -166,6 +166,7 @@ var Codes = []CodeDoc{
 	{"consent.field", Forbidden, "授权未覆盖全部字段", "The consent does not cover every field.", "减少字段", "Ask for fewer fields."},
 	{"consent.term", Gone, "授权不在有效期内，或期限过长", "The consent is not in force now, or lasts too long.", "取得新授权", "Obtain a new one."},
 	{"consent.revoked", Gone, "授权已撤回", "The consent was revoked.", "停止使用", "Stop the use."},
+	{"consent.operation", Unprocessed, "该使用方式无法逐户出示授权，而授予要求授权", "The grant requires each subject's consent, and this operation can't show it.", "改用逐户查询或授权绑定查询", "Use a query or a consent_lookup."},
 	{"consent.batch", TooLarge, "一批授权为 1 至 200 项", "A batch has 1 to 200 consents.", "分批登记", "Split it."},
 	{"consent.signature", Unauthorised, "主体或核验方的签名不符", "The subject's or the verifier's signature does not verify.", "重新签名", "Have it signed again."},
 	{"consent.verifier", Forbidden, "银行不得核验自己客户的密钥", "The bank does not attest its own customer's key.", "由身份核验机构核验", "Let an identity verifier attest."},
@@ -173,6 +174,35 @@ var Codes = []CodeDoc{
 	{"consent.sampled", Conflict, "已要求出示原件", "The original was asked for before.", "等待银行出示", "Wait for the bank."},
 	{"consent.not_sampled", Conflict, "尚未要求出示原件", "Nobody asked for the original.", "无需出示", "Nothing to produce."},
 	{"consent.original", Unprocessed, "不是所登记的原件", "This is not the original that was registered.", "出示原登记的原件", "Produce the registered one."},
+
+	// private lookup
+	{"lookup.mode", Unprocessed, "产品不以隐私查询交付", "The product is not delivered by private lookup.", "在产品的交付方式中写明隐私查询", "State the mode in the product."},
+	{"lookup.dataset", Unprocessed, "表不是由最近报告的数据集快照生成", "The table is not of the dataset snapshot that was reported last.", "先报告数据集，再生成表", "Report the dataset, then build the table."},
+	{"lookup.cohort", Unprocessed, "分桶的记录数低于政策规定的最少主体数", "A bucket would hold fewer records than the policy's minimum cohort.", "加大分桶，或只提供整表", "Make larger buckets, or serve the whole table only."},
+	{"lookup.epoch", Conflict, "密钥期次不是当前或下一期", "The key epoch is not the present one, or not the next.", "以当前期次重试", "Use the epoch that the ledger holds."},
+	{"lookup.key", Unprocessed, "新一期须用新密钥", "A new epoch has a new key.", "生成新密钥", "Make a new key."},
+	{"lookup.none", NotFound, "节点未为该产品承诺过查询表", "This node has committed no lookup table for the product.", "等待供方发布", "Wait for the provider to publish one."},
+	{"lookup.consent_service", Unprocessed, "查询表须写明授权服务节点，且须由该节点出具凭证", "A table of consent_lookup names the node of a consent service, and that one signs its tickets.", "向表中写明的授权服务节点申请", "Ask the node that the table names."},
+	{"lookup.neutral", Forbidden, "授权服务方须独立于双方与交易所", "A consent service is neither party, nor an affiliate of one, nor the venue.", "改由中立成员提供授权服务", "Let a neutral member run it."},
+
+	// models
+	{"model.unknown", NotFound, "没有这个模型", "There is no such model for this member or agreement.", "核对模型编号", "Check the id."},
+	{"model.operation", Unprocessed, "合约不允许联合评分", "The agreement permits no joint scoring.", "在合约中约定联合评分", "Agree on joint scoring first."},
+	{"model.arity", Unprocessed, "模型的特征数须多于每户允许的评分次数", "A model has more weights than the evaluations that a company allows, or joint scoring is off.", "增加特征，或由规则手册开放联合评分", "Use more features; the rulebook must allow joint scoring."},
+	{"model.digest", Unprocessed, "不是所登记的模型", "This is another model than the registered one.", "使用登记的模型文件", "Use the registered file."},
+	{"model.attested", Conflict, "模型已获评估", "The model was attested.", "无需操作", "Nothing to do."},
+	{"model.unattested", Conflict, "模型尚未获评估", "The model was not attested.", "等待评估机构签署", "Wait for the assessor."},
+	{"model.withdrawn", Gone, "模型已撤回", "The model was withdrawn.", "登记新模型", "Register another."},
+
+	// joint statistics
+	{"statistics.unknown", NotFound, "本成员不在该统计任务中", "This member is in no such task.", "核对任务编号", "Check the id."},
+	{"statistics.mode", Unprocessed, "产品不以联合统计交付", "The product is not delivered as a joint statistic.", "在产品的交付方式中写明联合统计", "State the mode in the product."},
+	{"statistics.cohort", Unprocessed, "最小批量低于政策规定的最少主体数", "The minimum batch is below the policy's minimum cohort.", "提高最小批量", "Raise the minimum batch."},
+	{"statistics.term", Unprocessed, "任务在开始前已结束", "The task has ended before it began.", "改正期限", "Correct the term."},
+	{"statistics.independent", Forbidden, "两个聚合方、收集方与贡献方须相互独立", "The aggregators, the collector and the contributors are independent of each other.", "更换成员", "Choose other members."},
+	{"statistics.joined", Conflict, "本成员已加入", "This member has joined.", "无需操作", "Nothing to do."},
+	{"statistics.not_joined", Conflict, "任务成员尚未全部加入", "Not everybody in the task has joined.", "等待其余成员加入", "Wait for the others."},
+	{"statistics.ended", Gone, "任务未在进行", "The task does not run now.", "发起新任务", "Propose another."},
 
 	// usage, acceptance
 	{"period.number", Conflict, "不是下一个结算期", "This is not the open period's number.", "使用当前期号", "Use the open period's."},

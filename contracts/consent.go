@@ -161,13 +161,23 @@ var consentKinds = []*spec{
 	kind("consent.produce", applyConsentProduce, by(RoleBuyer, DutyMaker)),
 }
 
-func (t *tx) checkScope(s *ConsentScope) (provider ID, r *Refusal) {
+// checkScope gives the member behind the node that checks the consent: the provider, or a consent service.
+func (t *tx) checkScope(s *ConsentScope) (checks ID, r *Refusal) {
 	p, ok := get[Product](t, KeyProduct(s.Product))
 	if !ok {
 		return "", refuse("product.unknown", "no product has this id").at("scope.product")
 	}
-	if _, r := t.servingNode(s.Node, p.Provider, "scope.node"); r != nil {
+	if n, ok := get[Node](t, KeyNode(s.Node)); ok && n.Member != p.Provider && t.runsConsents(n.Member) {
+		if checks, r = t.consentService(s.Node, p.Provider, "scope.node"); r != nil {
+			return "", r
+		}
+		if _, r := t.consentService(s.Node, t.me(), "scope.node"); r != nil {
+			return "", r
+		}
+	} else if _, r := t.servingNode(s.Node, p.Provider, "scope.node"); r != nil {
 		return "", r
+	} else {
+		checks = p.Provider
 	}
 	if s.To > s.From.Add(t.rules.MaxConsentDays*86400) {
 		return "", refuse("consent.term", "a consent lasts %d days at most", t.rules.MaxConsentDays).at("scope.to")
@@ -175,7 +185,12 @@ func (t *tx) checkScope(s *ConsentScope) (provider ID, r *Refusal) {
 	if s.To <= t.env.Now {
 		return "", refuse("consent.term", "the consent has ended before it began").at("scope.to")
 	}
-	return p.Provider, nil
+	return checks, nil
+}
+
+func (t *tx) runsConsents(member ID) bool {
+	m, ok := get[Member](t, KeyMember(member))
+	return ok && m.Has(RoleConsentService)
 }
 
 func (s *ConsentScope) consent(buyer ID) Consent {
@@ -188,7 +203,7 @@ func applyConsentRegister(t *tx, b *ConsentRegister) *Refusal {
 		return refuse("consent.batch", "a batch has 1 to 200 consents").at("consents")
 	}
 	for i, cc := range b.Consents {
-		provider, r := t.checkScope(&cc.Scope)
+		checks, r := t.checkScope(&cc.Scope)
 		if r != nil {
 			r.Field = "consents." + itoa(i) + "." + r.Field
 			return r
@@ -197,7 +212,7 @@ func applyConsentRegister(t *tx, b *ConsentRegister) *Refusal {
 		c.Form, c.Channel = "channel", &cc.Evidence
 		id := ConsentID(t.cmd.ID, i)
 		t.put(KeyConsent(id), c)
-		t.audience(t.me(), provider)
+		t.audience(t.me(), checks)
 		t.event("consent.registered", id)
 	}
 	return nil
@@ -207,7 +222,7 @@ func applyConsentPresent(t *tx, b *ConsentPresent) *Refusal {
 	if b.Buyer != t.me() {
 		return refuse("consent.foreign", "the consent names another bank").at("buyer")
 	}
-	provider, r := t.checkScope(&b.Scope)
+	checks, r := t.checkScope(&b.Scope)
 	if r != nil {
 		return r
 	}
@@ -238,7 +253,7 @@ func applyConsentPresent(t *tx, b *ConsentPresent) *Refusal {
 	c.Form, c.Holder, c.Verifier = "own_key", b.Holder, b.Verifier
 	id := ConsentID(t.cmd.ID, 0)
 	t.put(KeyConsent(id), c)
-	t.audience(t.me(), provider)
+	t.audience(t.me(), checks)
 	t.event("consent.registered", id)
 	return nil
 }
@@ -268,11 +283,11 @@ func (t *tx) authorityOf(product ID) ID {
 	return a.Authority
 }
 
-// consentAudience names who is to see that the consent changed: the bank and the provider whose node checks it.
+// consentAudience names who is to see that the consent changed: the bank and the member whose node checks it.
 func (t *tx) consentAudience(c *Consent) {
 	t.audience(c.Buyer)
-	if p, ok := get[Product](t, KeyProduct(c.Product)); ok {
-		t.audience(p.Provider)
+	if n, ok := get[Node](t, KeyNode(c.Node)); ok {
+		t.audience(n.Member)
 	}
 }
 

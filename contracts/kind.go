@@ -62,7 +62,7 @@ func init() {
 	for _, group := range [][]*spec{
 		rulebookKinds, memberKinds, keyKinds, nodeKinds, authorityKinds, productKinds, attestationKinds, negotiationKinds,
 		agreementKinds, grantKinds, consentKinds, usageKinds, movementKinds, settlementKinds, certificateKinds,
-		freezeKinds, disputeKinds, evidenceKinds, readsKinds,
+		freezeKinds, disputeKinds, evidenceKinds, readsKinds, lookupKinds, modelKinds, statisticsKinds,
 	} {
 		for _, s := range group {
 			if kinds[s.name] != nil {

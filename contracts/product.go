@@ -107,6 +107,8 @@ func (f Facts) Check() error {
 		return errors.New("policy permits an operation that is no delivery mode")
 	case f.SubjectVisibility != "identified" && f.SubjectVisibility != "blind":
 		return errors.New("subjectVisibility is identified or blind")
+	case f.SubjectVisibility == "blind" && slices.ContainsFunc(f.Modes, policy.Operation.NamesSubject):
+		return errors.New("a blind product has no mode that names its subject to the provider")
 	case f.SampleKind != "synthetic" && f.SampleKind != "deidentified":
 		return errors.New("sampleKind is synthetic or deidentified")
 	case (f.Source == SourceAuthorized) != (f.Authorization != ""):
@@ -119,7 +121,7 @@ func (f Facts) Check() error {
 	return nil
 }
 
-func unique(xs []string) bool {
+func unique[T ~string](xs []T) bool {
 	s := slices.Sorted(slices.Values(xs))
 	return len(slices.Compact(s)) == len(xs)
 }

@@ -13,22 +13,23 @@ const keyRulebook = "rulebook"
 type Rulebook struct {
 	Version int64 `json:"version"` // 1, 2, 3 …
 
-	TimeSkewSec           int64             `json:"timeSkewSec"`           // how far a signer's clock may run ahead
-	PublicityWorkingDays  int64             `json:"publicityWorkingDays"`  // between review and registration
-	AdmissionFiles        []FileKind        `json:"admissionFiles"`        // what an applicant's file must hold
-	AdmissionChecks       []string          `json:"admissionChecks"`       // identity-check methods that must have passed
-	ListingRequires       []AttestationType `json:"listingRequires"`       // attestations, valid at listing
-	Scenarios             []Scenario        `json:"scenarios"`             // 无场景不交易: the closed list of use scenarios
-	BuyerFeeBasisPoints   int64             `json:"buyerFeeBasisPoints"`   // venue's fee on top of the price, 1/10000
-	ProviderFeeBasisPoint int64             `json:"providerFeeBasisPoint"` // venue's fee out of the price, 1/10000
-	WarnPercents          []int64           `json:"warnPercents"`          // of escrow or credit, ascending; the last precedes a hold
-	MaxGraceDays          int64             `json:"maxGraceDays"`          // ceiling of an agreement's grace
-	MaxUnitPrice          MicroYuan         `json:"maxUnitPrice"`          // ceiling of any per-call price
-	MaxConsentDays        int64             `json:"maxConsentDays"`        // ceiling of a consent's term
-	MaxStaleSec           int64             `json:"maxStaleSec"`           // ceiling of a grant's maxStaleSec
-	WitnessQuorum         int64             `json:"witnessQuorum"`         // cosignatures that freshness needs
-	LogKey                string            `json:"logKey"`                // note verifier key of the published log
-	WitnessKeys           []string          `json:"witnessKeys"`           // note verifier keys of the witnesses
+	TimeSkewSec           int64             `json:"timeSkewSec"`                     // how far a signer's clock may run ahead
+	PublicityWorkingDays  int64             `json:"publicityWorkingDays"`            // between review and registration
+	AdmissionFiles        []FileKind        `json:"admissionFiles"`                  // what an applicant's file must hold
+	AdmissionChecks       []string          `json:"admissionChecks"`                 // identity-check methods that must have passed
+	ListingRequires       []AttestationType `json:"listingRequires"`                 // attestations, valid at listing
+	Scenarios             []Scenario        `json:"scenarios"`                       // 无场景不交易: the closed list of use scenarios
+	BuyerFeeBasisPoints   int64             `json:"buyerFeeBasisPoints"`             // venue's fee on top of the price, 1/10000
+	ProviderFeeBasisPoint int64             `json:"providerFeeBasisPoint"`           // venue's fee out of the price, 1/10000
+	WarnPercents          []int64           `json:"warnPercents"`                    // of escrow or credit, ascending; the last precedes a hold
+	MaxGraceDays          int64             `json:"maxGraceDays"`                    // ceiling of an agreement's grace
+	MaxUnitPrice          MicroYuan         `json:"maxUnitPrice"`                    // ceiling of any per-call price
+	MaxConsentDays        int64             `json:"maxConsentDays"`                  // ceiling of a consent's term
+	MaxStaleSec           int64             `json:"maxStaleSec"`                     // ceiling of a grant's maxStaleSec
+	WitnessQuorum         int64             `json:"witnessQuorum"`                   // cosignatures that freshness needs
+	EvaluationsPerSubject int64             `json:"evaluationsPerSubject,omitempty"` // joint scores of one company under an agreement; 0: no joint scoring
+	LogKey                string            `json:"logKey"`                          // note verifier key of the published log
+	WitnessKeys           []string          `json:"witnessKeys"`                     // note verifier keys of the witnesses
 }
 
 // Scenario is a use that data may be traded for.
@@ -55,6 +56,8 @@ func (b Rulebook) Check() error {
 		return errors.New("maxGraceDays is 0 to 90, maxConsentDays 1 to 3660")
 	case b.MaxStaleSec < 0 || b.MaxStaleSec > 3600:
 		return errors.New("maxStaleSec is 0 to 3600")
+	case b.EvaluationsPerSubject < 0 || b.EvaluationsPerSubject > 100:
+		return errors.New("evaluationsPerSubject is 0 to 100")
 	case b.WitnessQuorum < 0 || b.WitnessQuorum > int64(len(b.WitnessKeys)):
 		return errors.New("witnessQuorum exceeds the number of witnessKeys")
 	case len(b.WarnPercents) == 0 || !slices.IsSorted(b.WarnPercents) || b.WarnPercents[0] < 1 || b.WarnPercents[len(b.WarnPercents)-1] > 100:

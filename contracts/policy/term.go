@@ -72,6 +72,9 @@ var operations = []Operation{Query, Verify, File, PrivateLookup, ConsentLookup, 
 // Check reports an operation that is not in the closed list.
 func (x Operation) Check() error { return oneOf(TermOperations, x, operations) }
 
+// NamesSubject reports an operation in which the buyer's node tells the provider's whom it asks about.
+func (x Operation) NamesSubject() bool { return x == Query || x == Verify || x == JointScore }
+
 // aggregates reports an operation whose answer is about many subjects at once.
 func (x Operation) aggregates() bool { return x == JointStatistics || x == Compute }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/canon"
-	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/node/gate"
 	"github.com/bund-exchange/bund/node/meter"
 	"github.com/bund-exchange/bund/node/peer"
@@ -51,31 +50,47 @@ type Body struct {
 	Outcome string            `json:"outcome"`
 	Values  map[string]string `json:"values"`
 	Detail  string            `json:"detail,omitempty"`
+	Payload []byte            `json:"payload,omitempty"` // the protocol's message, where the operation has one
+}
+
+// operation answers one admitted call of one kind of use, as Execute of the receipts' backend does.
+type operation func(ctx context.Context, pass *gate.Pass, c *meter.Call) (meter.Result, error)
+
+// refused is an operation's own no: nothing is billed.
+func refused(code contracts.Code, format string, args ...any) error {
+	return &meter.Refusal{Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
 // lookupTimeout bounds one lookup.
 const lookupTimeout = 10 * time.Second
 
-// execute answers one admitted call. What says something about the subject, that there is nothing too, uses up the
-// consent once; a failed lookup doesn't.
-func (n *Node) execute(ctx context.Context, _ *meter.Call) (meter.Result, error) {
+// execute answers one admitted call.
+func (n *Node) execute(ctx context.Context, c *meter.Call) (meter.Result, error) {
 	x := slotOf(ctx)
 	if x.err != nil {
 		return meter.Result{}, fmt.Errorf("couldn't decide: %w", x.err)
 	}
-	req := x.pass.Request
-	if req.Operation != policy.Query {
-		return meter.Result{}, &meter.Refusal{Code: noOperation, Detail: "this node answers queries"}
-	}
-	ds, ok := n.find(x.pass.Product)
+	answer, ok := n.operations[x.pass.Request.Operation]
 	if !ok {
-		return meter.Result{}, &meter.Refusal{Code: noDataset, Detail: "this node has no dataset for the product"}
+		return meter.Result{}, refused(noOperation, "this node doesn't offer the operation")
 	}
-	use, err := x.pass.Hold()
+	res, err := answer(ctx, x.pass, c)
 	var r *contracts.Refusal
 	if errors.As(err, &r) {
 		return meter.Result{}, &meter.Refusal{Code: r.Code, Detail: r.Detail}
 	}
+	return res, err
+}
+
+// query answers what the dataset knows of one subject. What says something about it, that there is nothing too, uses up
+// the consent once; a failed lookup doesn't.
+func (n *Node) query(ctx context.Context, pass *gate.Pass, _ *meter.Call) (meter.Result, error) {
+	req, product := pass.Request, pass.Grant.Product
+	ds, ok := n.find(product)
+	if !ok {
+		return meter.Result{}, refused(noDataset, "this node has no dataset for the product")
+	}
+	use, err := pass.Hold()
 	if err != nil {
 		return meter.Result{}, err
 	}
@@ -83,7 +98,7 @@ func (n *Node) execute(ctx context.Context, _ *meter.Call) (meter.Result, error)
 	defer cancel()
 	a := ds.Lookup(ctx, vault.Query{Key: string(req.Subject), Fields: req.Fields, AsOf: req.AsOf, KnownAt: req.KnownAt})
 	if a.Err != nil {
-		n.log.ErrorContext(ctx, "a lookup failed", "product", x.pass.Product, "err", a.Err)
+		n.log.ErrorContext(ctx, "a lookup failed", "product", product, "err", a.Err)
 	}
 	body := Body{Outcome: string(a.Outcome), Detail: a.Detail}
 	switch a.Outcome {

@@ -39,6 +39,11 @@ func (n *Node) localAPI(token string) http.Handler {
 	m.HandleFunc("POST /v1/agreements/{id}/epoch", n.localEpoch)
 	m.HandleFunc("POST /v1/datasets/{name}/report", n.localReport)
 	m.HandleFunc("GET /v1/status", n.localStatus)
+	for _, x := range n.modes {
+		if x.local != nil {
+			x.local(m)
+		}
+	}
 	want := []byte("Bearer " + token)
 	top := http.NewServeMux()
 	top.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { answer(w, map[string]bool{"ok": true}) })
@@ -117,6 +122,8 @@ func (n *Node) localError(w http.ResponseWriter, r *http.Request, err error, mor
 	switch {
 	case errors.As(err, &mr):
 		refuse(w, http.StatusConflict, mr.Code, mr.Detail)
+	case errors.As(err, &cr) && cr.Code == "agreement.unknown":
+		refuse(w, http.StatusNotFound, cr.Code, cr.Detail)
 	case errors.As(err, &cr):
 		refuse(w, http.StatusConflict, cr.Code, cr.Detail)
 	case errors.As(err, &b):

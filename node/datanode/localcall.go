@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"net/http"
 
 	"github.com/bund-exchange/bund/contracts"
-	"github.com/bund-exchange/bund/contracts/canon"
 	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/node/gate"
 	"github.com/bund-exchange/bund/node/meter"
@@ -30,19 +28,21 @@ type localCallRequest struct {
 }
 
 // request checks what can be checked here: what is malformed doesn't leave this node.
-func (q *localCallRequest) request() (body []byte, err error) {
-	r := gate.Request{AsOf: contracts.Millis(q.AsOf), KnownAt: contracts.Millis(q.KnownAt), Consent: q.Consent, Fields: q.Fields, Operation: q.Operation, Purpose: q.Purpose, Subject: q.Subject}
+func (q *localCallRequest) request() (r gate.Request, err error) {
+	r = gate.Request{AsOf: contracts.Millis(q.AsOf), KnownAt: contracts.Millis(q.KnownAt), Consent: q.Consent, Fields: q.Fields, Operation: q.Operation, Purpose: q.Purpose, Subject: q.Subject}
 	if r.Operation == "" {
 		r.Operation = policy.Query
 	}
 	if q.ConsentKey != "" {
 		if r.ConsentKey, err = hex.DecodeString(q.ConsentKey); err != nil || len(r.ConsentKey) != 32 {
-			return nil, fmt.Errorf("consentKey is 64 hex digits")
+			return r, fmt.Errorf("consentKey is 64 hex digits")
 		}
 	}
-	body = r.Bytes()
-	_, err = gate.ParseRequest(body)
-	return body, err
+	if !r.Operation.NamesSubject() || r.Operation == policy.JointScore {
+		return r, fmt.Errorf("operation is one that names one subject: query or verify")
+	}
+	_, err = gate.ParseRequest(r.Bytes())
+	return r, err
 }
 
 type localReceipt struct {
@@ -58,7 +58,7 @@ func (n *Node) localCall(w http.ResponseWriter, r *http.Request) {
 	if !decode(w, r, &q) {
 		return
 	}
-	body, err := q.request()
+	req, err := q.request()
 	if err != nil {
 		malformed(w, err.Error())
 		return
@@ -72,35 +72,15 @@ func (n *Node) localCall(w http.ResponseWriter, r *http.Request) {
 		}
 		copy(nonce[:], b)
 	}
-	c := n.consumer(q.Agreement)
-	if c == nil {
-		refuse(w, http.StatusNotFound, "agreement.unknown", "this node uses no agreement with this id, or has not followed it yet")
-		return
-	}
-	if err := c.link.Standing(); err != nil {
-		n.localError(w, r, err)
-		return
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), n.patience)
 	defer cancel()
-	a, err := c.receipts.Call(ctx, nonce, body)
+	u, err := n.use(ctx, q.Agreement, nonce, req)
 	if err != nil {
 		n.localError(w, r, err, extra{"nonce": hex.EncodeToString(nonce[:])})
 		return
 	}
-	var out Body
-	if err := canon.Unmarshal(a.Body, &out); err != nil {
-		n.localError(w, r, fmt.Errorf("couldn't read the provider's answer: %w", err))
-		return
-	}
-	leaf, err := meter.DecodeLeaf(a.Receipt.Leaf)
-	if err != nil {
-		n.localError(w, r, err)
-		return
-	}
 	answer(w, map[string]any{
-		"outcome": out.Outcome, "values": out.Values, "detail": out.Detail, "nonce": hex.EncodeToString(nonce[:]), "asOf": leaf.AsOf, "knownAt": leaf.KnownAt,
-		"snapshot": hex.EncodeToString(leaf.Snapshot[:]),
-		"receipt":  localReceipt{leaf.Seq, leaf.Epoch, leaf.Units, leaf.Outcome.String(), base64.StdEncoding.EncodeToString(a.Receipt.Leaf)},
+		"outcome": u.Outcome, "values": u.Values, "detail": u.Detail, "nonce": hex.EncodeToString(nonce[:]), "asOf": u.leaf.AsOf, "knownAt": u.leaf.KnownAt,
+		"snapshot": hex.EncodeToString(u.leaf.Snapshot[:]), "receipt": u.receipt(),
 	})
 }

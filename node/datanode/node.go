@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/ledger/follow"
 	"github.com/bund-exchange/bund/node/gate"
 	"github.com/bund-exchange/bund/node/meter"
@@ -41,6 +42,10 @@ type Node struct {
 	vault    *vault.Vault
 	find     func(product contracts.ID) (looker, bool)
 
+	modes      []*mode
+	operations map[policy.Operation]operation
+	beside     map[string]besideHandler
+
 	consents *gate.Counter
 	gate     *gate.Gate
 	provider *meter.Provider // nil on a node that only consumes
@@ -64,7 +69,8 @@ func OpenNode(cfg *Config, log *slog.Logger) (*Node, error) { return openNode(cf
 
 func openNode(cfg *Config, log *slog.Logger, now func() time.Time) (_ *Node, err error) {
 	n := &Node{cfg: cfg, log: log, now: now, served: map[contracts.ID]*served{}, consumers: map[contracts.ID]*consumer{}, problems: map[string]string{},
-		wake: make(chan struct{}, 1), toReport: make(chan struct{}, 1), tending: tending{tries: map[contracts.ID]*try{}}, listening: make(chan struct{}), patience: 30 * time.Second}
+		wake: make(chan struct{}, 1), toReport: make(chan struct{}, 1), tending: tending{tries: map[contracts.ID]*try{}}, listening: make(chan struct{}), patience: 30 * time.Second,
+		operations: map[policy.Operation]operation{}, beside: map[string]besideHandler{}}
 	defer func() {
 		if err != nil {
 			n.Close()
@@ -113,12 +119,15 @@ func openNode(cfg *Config, log *slog.Logger, now func() time.Time) (_ *Node, err
 			return nil, fmt.Errorf("couldn't open receipts: %w", err)
 		}
 	}
+	if err = n.openModes(); err != nil {
+		return nil, err
+	}
 	return n, nil
 }
 
 // Close ends everything, in the order in which parts use each other. Run must have ended.
 func (n *Node) Close() error {
-	var errs []error
+	errs := []error{n.closeModes()}
 	if n.provider != nil {
 		errs = append(errs, n.provider.Close())
 	}

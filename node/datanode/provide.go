@@ -84,6 +84,9 @@ func (n *Node) admit(s *served) func(context.Context, *meter.Call) *meter.Refusa
 		if x.pass, x.err = n.gate.Admit(ctx, s.id, x.from, s.log.State().Totals.Calls, c.Body); errors.As(x.err, &r) {
 			return &meter.Refusal{Code: r.Code, Detail: r.Detail}
 		}
+		if x.err == nil {
+			c.Units = x.pass.Request.Asked()
+		}
 		return nil
 	}
 }

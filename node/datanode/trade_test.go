@@ -119,7 +119,7 @@ func (w *world) refusals(t *testing.T, d *contractstest.Deal) {
 	for code, edit := range map[string]func(query){
 		"policy.purpose":    func(q query) { q["purpose"] = "post_loan" },
 		"policy.field":      func(q query) { q["fields"] = []string{"legal_rep"} },
-		"policy.operation":  func(q query) { q["operation"] = "compute" },
+		"policy.operation":  func(q query) { q["operation"] = "verify" },
 		"consent.missing":   func(q query) { delete(q, "consent"); delete(q, "consentKey") },
 		"consent.subject":   func(q query) { q["consent"], q["consentKey"] = other.ID, other.Key },
 		"agreement.unknown": func(q query) { q["agreement"] = w.m.Buyer.ID },

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/node/peer"
@@ -42,27 +44,64 @@ type Gate struct {
 	Records  *Records // optional
 	Consents *Counter
 	Now      func() time.Time
+
+	// Model gives the digest of the bytes that this node holds of a registered model, for joint scores. Optional.
+	Model func(id contracts.ID) (contracts.Hash, bool)
 }
 
 // Pass is an admitted call.
 type Pass struct {
 	Request *Request
-	Product contracts.ID
-	limit   int64 // calls that the consent allows; 0 without a consent
+	Grant   *contracts.Grant
+	bounds  []bound
 	gate    *Gate
 }
 
-// Hold takes one use of the consent when the call is about to be executed: what is refused before takes none. The use
-// is nil when no consent is needed; its methods then do nothing.
-func (p *Pass) Hold() (*Use, error) {
-	if p.limit == 0 {
-		return nil, nil
+// bound is how many calls a consent allows.
+type bound struct {
+	consent contracts.ID
+	calls   int64
+}
+
+// Hold takes one use of each consent when the call is about to be executed: what is refused before takes none. There
+// are none when no consent is needed.
+func (p *Pass) Hold() (Uses, error) {
+	us := make(Uses, 0, len(p.bounds))
+	for _, b := range p.bounds {
+		u, err := p.gate.Consents.Hold(b.consent, b.calls)
+		if err != nil {
+			us.Release()
+			if errors.Is(err, errUsedUp) {
+				return nil, &contracts.Refusal{Code: UsedUp, Detail: fmt.Sprintf("the consent allows %d calls", b.calls)}
+			}
+			return nil, err
+		}
+		us = append(us, u)
 	}
-	u, err := p.gate.Consents.Hold(p.Request.Consent, p.limit)
-	if errors.Is(err, errUsedUp) {
-		return nil, &contracts.Refusal{Code: UsedUp, Detail: fmt.Sprintf("the consent allows %d calls", p.limit)}
+	return us, nil
+}
+
+// Uses are those of the consents of one call.
+type Uses []*Use
+
+// Keep counts them all. After an error some may be counted: a consent then allows fewer calls, never more.
+func (us Uses) Keep() error {
+	if len(us) == 1 {
+		return us[0].Keep()
 	}
-	return u, err
+	var g errgroup.Group
+	g.SetLimit(256) // they share syncs
+	for _, u := range us {
+		g.Go(u.Keep)
+	}
+	return g.Wait()
+}
+
+// Release gives them all back.
+func (us Uses) Release() {
+	for _, u := range us {
+		u.Release()
+	}
 }
 
 // Admit decides one call; calls is how many were billed under the agreement so far. Its error is a *contracts.Refusal,
@@ -75,20 +114,13 @@ func (g *Gate) Admit(ctx context.Context, agreement contracts.ID, from peer.Iden
 	if err != nil {
 		return nil, &contracts.Refusal{Code: Malformed, Detail: err.Error()}
 	}
-	u := contracts.Use{Agreement: agreement, Peer: from.Member, Node: g.Node, Operation: req.Operation, Purpose: req.Purpose, Fields: req.Fields,
-		Region: policy.Region(from.Region), Calls: calls, Consent: req.Consent}
-	if req.Consent != "" {
-		u.Subject = contracts.Subject([32]byte(req.ConsentKey), req.Subject)
-	}
+	us := g.uses(agreement, from, calls, req)
 	for known := int64(-1); ; { // seconds within which the present state was found fresh
-		d, err := g.decide(u)
+		d, err := g.decide(us)
 		if err != nil {
 			return nil, err
 		}
-		p := &Pass{Request: req, Product: d.grant.Product, gate: g}
-		if d.consent != nil {
-			p.limit = d.consent.MaxCalls
-		}
+		p := &Pass{Request: req, Grant: d.grant, bounds: d.bounds, gate: g}
 		stale := d.grant.MaxStaleSec
 		if known >= 0 && known <= stale {
 			return p, nil
@@ -103,25 +135,68 @@ func (g *Gate) Admit(ctx context.Context, agreement contracts.ID, from peer.Iden
 	}
 }
 
+// GoesOn asks between the calls of one use, while what an admitted call opened is fetched: has the grant ended or been
+// stopped since? It asks the state as it is, stops that were announced included, and not how old it is.
+func (g *Gate) GoesOn(agreement contracts.ID, from peer.Identity) (grant *contracts.Grant, err error) {
+	now := contracts.Millis(g.Now().UnixMilli())
+	_, err = g.Follower.Read(func(st contracts.State) error {
+		return g.Early.Both(st, func(st contracts.State) (err error) {
+			grant, err = contracts.MayGoOn(g.Records.Over(st), now, contracts.Use{Agreement: agreement, Peer: from.Member, Node: g.Node})
+			return err
+		})
+	})
+	return grant, err
+}
+
 // decision is what the rules said of a state.
 type decision struct {
 	grant    *contracts.Grant
-	consent  *contracts.Consent
+	bounds   []bound
 	position uint64
 }
 
 // decide asks the rules twice: of the verified state, and of it with what the ledger has announced since. A stop acts
 // at once; a start needs the verified state.
-func (g *Gate) decide(u contracts.Use) (d decision, err error) {
+func (g *Gate) decide(us []contracts.Use) (d decision, err error) {
 	now := contracts.Millis(g.Now().UnixMilli())
 	d.position, err = g.Follower.Read(func(st contracts.State) error {
 		return g.Early.Both(st, func(st contracts.State) error {
-			grant, consent, err := contracts.MayUse(g.Records.Over(st), now, u)
-			if err == nil && d.grant == nil {
-				d.grant, d.consent = grant, consent
+			first := d.grant == nil
+			for _, u := range us {
+				grant, consent, err := contracts.MayUse(g.Records.Over(st), now, u)
+				if err != nil {
+					return err
+				}
+				if d.grant = grant; first && consent != nil {
+					d.bounds = append(d.bounds, bound{u.Consent, consent.MaxCalls})
+				}
 			}
-			return err
+			return nil
 		})
 	})
 	return d, err
+}
+
+// uses are the questions of one request: one, or one for each of its subjects.
+func (g *Gate) uses(agreement contracts.ID, from peer.Identity, calls int64, req *Request) []contracts.Use {
+	u := contracts.Use{Agreement: agreement, Peer: from.Member, Node: g.Node, Operation: req.Operation, Purpose: req.Purpose, Fields: req.Fields,
+		Region: policy.Region(from.Region), Calls: calls, Consent: req.Consent, Epoch: req.Epoch, Model: req.Model}
+	if req.Consent != "" {
+		u.Subject = contracts.Subject([32]byte(req.ConsentKey), req.Subject)
+	}
+	if len(req.Subjects) == 0 {
+		return []contracts.Use{u}
+	}
+	if g.Model != nil {
+		u.ModelDigest, _ = g.Model(req.Model) // one that isn't here equals no registered digest
+	}
+	us := make([]contracts.Use, len(req.Subjects))
+	for i, s := range req.Subjects {
+		us[i] = u
+		us[i].Consent = s.Consent
+		if s.Consent != "" {
+			us[i].Subject = contracts.Subject([32]byte(s.ConsentKey), s.Code)
+		}
+	}
+	return us
 }

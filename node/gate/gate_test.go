@@ -160,7 +160,7 @@ func TestRefusals(t *testing.T) {
 		{"another member's grant", "grant.unknown", func() { w.from.Member = w.LawFirm.ID }},
 		{"another node", "grant.node", func() { w.gate.Node = w.Buyer.Node }},
 		{"another purpose", "policy.purpose", func() { w.req.Purpose = policy.PostLoan }},
-		{"another operation", "policy.operation", func() { w.req.Operation = policy.Compute }},
+		{"another operation", "policy.operation", func() { w.req.Operation = policy.Verify }},
 		{"another field", "policy.field", func() { w.req.Fields = []string{"invoiced_12m", "legal_rep"} }},
 		{"another place", "policy.region", func() { w.from.Region = "US" }},
 		{"no place", "policy.region", func() { w.from.Region = "" }},
@@ -201,11 +201,10 @@ func TestRefusals(t *testing.T) {
 			w.calls = 5
 			edit(w, grant, func(g *contracts.Grant) { g.Policy.MaxCalls = 5 })
 		}},
-		{"a small cohort", "policy.cohort", grant, func() {
-			w.req.Operation = policy.JointStatistics
+		{"a statistic that can't show consent", "consent.operation", grant, func() {
+			w.req = gate.Request{Fields: w.req.Fields, Operation: policy.JointStatistics, Payload: []byte{1}, Purpose: w.req.Purpose}
 			edit(w, grant, func(g *contracts.Grant) {
 				g.Policy.Operations = []policy.Operation{policy.JointStatistics, policy.Query}
-				g.Policy.MinimumCohort = 10
 			})
 		}},
 		{"another bank's consent", "consent.foreign", consent, func() { edit(w, consent, func(c *contracts.Consent) { c.Buyer = w.LawFirm.ID }) }},
@@ -225,7 +224,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.code)
 		}
 		w.restore(c.key, before)
-		w.req.Operation, w.calls = policy.Query, 0
+		w.req, w.calls = call, 0
 		w.want("")
 	}
 	w.restore(grant, was)
@@ -398,12 +397,70 @@ func TestConsentLimit(t *testing.T) {
 	u.Release()
 }
 
+// Each operation takes its own parts, and nothing else.
+func TestRequestParts(t *testing.T) {
+	key := make([]byte, 32)
+	id := contracts.ID("00000000000000000000000000000001")
+	query := gate.Request{Fields: []string{"a"}, Operation: policy.Query, Purpose: policy.PreLoan, Subject: subject}
+	lookup := gate.Request{Epoch: 1, Fields: []string{"a"}, Operation: policy.ConsentLookup, Payload: key, Purpose: policy.PreLoan, Units: 2}
+	score := gate.Request{Fields: []string{"a"}, Model: id, Operation: policy.JointScore, Purpose: policy.PreLoan, Units: 2,
+		Subjects: []gate.Subject{{Code: subject}, {Code: contracts.SyntheticCreditCode(9)}}}
+	psi := gate.Request{Fields: []string{}, Operation: policy.PSI, Payload: key, Purpose: policy.PreLoan, Units: 1000}
+	file := gate.Request{Fields: []string{"a"}, Operation: policy.File, Purpose: policy.PreLoan}
+	for _, r := range []gate.Request{query, lookup, score, psi, file} {
+		if _, err := gate.ParseRequest(r.Bytes()); err != nil {
+			t.Errorf("%s: %v", r.Operation, err)
+		}
+	}
+	for name, edit := range map[string]func() gate.Request{
+		"a query without subject":      func() gate.Request { r := query; r.Subject = ""; return r },
+		"a query with a payload":       func() gate.Request { r := query; r.Payload = key; return r },
+		"a query with units":           func() gate.Request { r := query; r.Units = 1; return r },
+		"a query with a model":         func() gate.Request { r := query; r.Model = id; return r },
+		"a query of an epoch":          func() gate.Request { r := query; r.Epoch = 1; return r },
+		"a query without fields":       func() gate.Request { r := query; r.Fields = nil; return r },
+		"half a consent":               func() gate.Request { r := query; r.Consent = id; return r },
+		"a lookup with a subject":      func() gate.Request { r := lookup; r.Subject = subject; return r },
+		"a lookup with a consent":      func() gate.Request { r := lookup; r.Consent, r.ConsentKey = id, key; return r },
+		"a lookup without elements":    func() gate.Request { r := lookup; r.Payload = nil; return r },
+		"a lookup without epoch":       func() gate.Request { r := lookup; r.Epoch = 0; return r },
+		"a lookup of a negative epoch": func() gate.Request { r := lookup; r.Epoch = -1; return r },
+		"negative units":               func() gate.Request { r := lookup; r.Units = -1; return r },
+		"a score without model":        func() gate.Request { r := score; r.Model = ""; return r },
+		"a score of nobody":            func() gate.Request { r := score; r.Subjects, r.Units = nil, 0; return r },
+		"a score that pays for fewer":  func() gate.Request { r := score; r.Units = 1; return r },
+		"a score of one twice":         func() gate.Request { r := score; r.Subjects = []gate.Subject{r.Subjects[0], r.Subjects[0]}; return r },
+		"a score with half a consent": func() gate.Request {
+			r := score
+			r.Subjects = []gate.Subject{{Code: subject, Consent: id}}
+			r.Units = 1
+			return r
+		},
+		"a score with a short consent key": func() gate.Request {
+			r := score
+			r.Subjects = []gate.Subject{{Code: subject, Consent: id, ConsentKey: key[:31]}}
+			r.Units = 1
+			return r
+		},
+		"a file with a payload":         func() gate.Request { r := file; r.Payload = key; return r },
+		"an intersection with subjects": func() gate.Request { r := psi; r.Subjects = score.Subjects; return r },
+	} {
+		if _, err := gate.ParseRequest(edit().Bytes()); err == nil {
+			t.Errorf("%s was read", name)
+		}
+	}
+}
+
 func FuzzParseRequest(f *testing.F) {
 	key := make([]byte, 32)
 	for _, r := range []gate.Request{
 		{Fields: []string{"tax_score"}, Operation: policy.Query, Purpose: policy.PreLoan, Subject: subject},
 		{AsOf: 1700000000000, KnownAt: 1700000000001, Consent: "00000000000000000000000000000001", ConsentKey: key, Fields: []string{"a", "b"}, Operation: policy.Verify,
 			Purpose: policy.Evaluation, Subject: subject},
+		{Epoch: 1, Fields: []string{"a"}, Operation: policy.PrivateLookup, Payload: key, Purpose: policy.PreLoan, Units: 100},
+		{Fields: []string{"a"}, Model: "00000000000000000000000000000002", Operation: policy.JointScore, Purpose: policy.PreLoan, Units: 1,
+			Subjects: []gate.Subject{{Code: subject, Consent: "00000000000000000000000000000001", ConsentKey: key}}},
+		{Fields: []string{}, Operation: policy.PSI, Payload: key, Purpose: policy.PreLoan},
 	} {
 		f.Add(r.Bytes())
 	}
