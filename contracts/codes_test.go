@@ -30,7 +30,7 @@ var codeForm = regexp.MustCompile(`^[a-z]+\.[a-z0-9_]+$`)
 var codeArgument = map[string]int{"refuse": 0, "malformed": 0, "noAffiliate": 1, "Code": 0}
 
 // relayed lists the functions that pass on a code which their caller wrote.
-var relayed = []string{"malformed", "noAffiliate", "mayUse"}
+var relayed = []string{"malformed", "noAffiliate", "granted"}
 
 // usedCodes reads the codes that the source hands out: first arguments of refuse and its relays, conversions to Code,
 // and Code fields of Refusal literals. Outside the rules' own

@@ -92,6 +92,11 @@ var stageScript = []string{
 	"bank negotiation.request D3 on=P1", "provider negotiation.offer D3", "bank negotiation.accept D3", "bank negotiation.request D4 on=P1 billing=postpaid", "provider negotiation.offer D4",
 	"bank negotiation.accept D4", "provider agreement.propose D4", "bank agreement.verify D4", "provider usage.report D1 calls=6000", "venue period.close D1",
 	"provider usage.report D1 final=true", "bank acceptance.record D1", "bank correction.open R1 on=P1.product", "reviewed P2", "bank product.object O1 on=P2",
+	"venue rulebook.adopt rulebook.evaluationsPerSubject=4", "actor lender roles=buyer", "admitted lender", "actor summer roles=delivery", "admitted summer", "summer node.register url=https://summer.example",
+	"actor adder roles=consulting", "admitted adder", "adder node.register url=https://adder.example",
+	"listed P4 facts.modes=joint_score,joint_statistics,private_lookup facts.policy.operations=joint_score,joint_statistics,private_lookup facts.policy.minimumCohort=30",
+	"agreed D7 on=P4 billing=postpaid offer.policy.operations=joint_score offer.policy.minimumCohort=30", "bank model.register M1 on=D7", "bank model.register M2 on=D7", "assessor model.attest M2",
+	"provider statistics.propose S1 on=P4", "provider lookup.commit P4",
 }
 
 // wishes are one more line of each kind, taken for their bodies alone; most would be accepted.
@@ -109,6 +114,7 @@ var wishes = []string{
 	"custodian movement.deposit D1", "custodian movement.refund D1", "custodian movement.payout D1", "custodian movement.collection D1", "venue settlement.settle D1", "venue certificate.issue D1",
 	"regulator freeze.order D1", "regulator freeze.lift D1", "bank dispute.open D1", "venue dispute.decide D1", "bank correction.open R2 on=P1.product", "provider correction.decide R1",
 	"regulator export.decide E1 on=provider", "bank erasure.record of=D1", "venue snapshot.record", "venue reads.anchor", "venue loss.accept", "bank node.register", "late member.apply",
+	"provider lookup.commit P4", "bank model.register M3 on=D7", "assessor model.attest M1", "bank model.withdraw M2", "provider statistics.propose S2 on=P4", "bank statistics.join S1", "provider statistics.end S1",
 }
 
 func newStage(t testing.TB) *stage {

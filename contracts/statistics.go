@@ -252,7 +252,8 @@ func (t *tx) mayTakePart(u Part) (*StatisticsTask, *Refusal) {
 	case "contributor":
 		in = slices.Contains(s.Contributors, u.Peer)
 	case "aggregator":
-		in = slices.Contains(s.Aggregators, u.Node) && slices.Contains(all[1:3], u.Peer)
+		i := slices.Index(s.Aggregators, u.Node)
+		in = i >= 0 && all[1+i] == u.Peer
 	case "collector":
 		in = s.Collector == u.Peer
 	}

@@ -10,11 +10,11 @@ import (
 
 // introduces lists the nouns whose records give out a new id, and which part of the key it is.
 var introduces = map[string]int{"member": 1, "person": 2, "key": 1, "node": 1, "authorization": 1, "product": 1, "version": 1, "attestation": 1, "negotiation": 1,
-	"agreement": 1, "consent": 1, "correction": 1, "export": 1, "objection": 2, "clr/movement": 3}
+	"agreement": 1, "consent": 1, "correction": 1, "export": 1, "objection": 2, "clr/movement": 3, "model": 1, "statistics": 1}
 
 // partyNouns are those whose objects are known to their parties alone: the ids that a leaf must show.
 var partyNouns = []string{"attestation", "negotiation", "agreement", "grant", "consent", "usage", "period", "acceptance", "certificate", "dispute", "correction",
-	"export", "clr/escrow", "clr/settlement", "clr/movement", "clr/settled"}
+	"export", "model", "statistics", "clr/escrow", "clr/settlement", "clr/movement", "clr/settled"}
 
 // plumbing nouns are no objects: indexes and bookkeeping that hold no more than ids.
 var plumbing = []string{"cmd", "serial", "clr/serial", "clr/ref", "member-code", "commitment", "clr/commitment"}

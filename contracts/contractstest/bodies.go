@@ -17,7 +17,7 @@ type builder func(s *Scene, a *Actor, l *line) (*act, error)
 // bodies has a builder for every kind of command.
 var bodies = func() map[string]builder {
 	all := map[string]builder{}
-	for _, group := range []map[string]builder{memberBodies, productBodies, tradeBodies, moneyBodies} {
+	for _, group := range []map[string]builder{memberBodies, productBodies, tradeBodies, moneyBodies, privateBodies} {
 		maps.Copy(all, group)
 	}
 	return all

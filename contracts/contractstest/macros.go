@@ -3,9 +3,6 @@ package contractstest
 import (
 	"fmt"
 	"strings"
-
-	"github.com/bund-exchange/bund/contracts"
-	"github.com/bund-exchange/bund/contracts/policy"
 )
 
 // macros are stretches of the market's ordinary way, so that a script can begin where its story does. NAME is the word
@@ -77,63 +74,6 @@ func (s *Scene) macro(body string, l *line, text string) error {
 		if s.last.Refusal != nil {
 			return fmt.Errorf("%s: refused: %w", step, s.last.Refusal)
 		}
-	}
-	return nil
-}
-
-// use asks the gate: "use bank D1 consent=C1 [purpose=…] [fields=…] [node=…] [operation=…] [region=…] [calls=…] [code=…]".
-func (s *Scene) use(l *line) error {
-	if len(l.words) != 3 {
-		return fmt.Errorf("want use MEMBER AGREEMENT …")
-	}
-	peer, err := s.id(l.words[1])
-	if err != nil {
-		return err
-	}
-	agreement, err := s.id(l.words[2])
-	if err != nil {
-		return err
-	}
-	u := contracts.Use{Agreement: agreement, Peer: peer, Operation: policy.Operation(l.take("operation", "query")), Purpose: policy.Purpose(l.take("purpose", "pre_loan")),
-		Fields: strings.Split(l.take("fields", "tax_score"), ","), Region: policy.Region(l.take("region", "CN-31"))}
-	if u.Node, err = s.id(l.take("node", "provider.node")); err != nil {
-		return err
-	}
-	if u.Calls, err = atoi(l.take("calls", "0")); err != nil {
-		return err
-	}
-	if c := l.take("consent", ""); c != "" {
-		if u.Consent, err = s.id(c); err != nil {
-			return err
-		}
-		sub := s.subjects[c]
-		u.Subject = contracts.Subject(sub.key, contracts.CreditCode(l.take("code", string(sub.code))))
-	}
-	for _, o := range l.options {
-		if !o.used {
-			return fmt.Errorf("use knows no %s", o.key)
-		}
-	}
-	states := []contracts.State{s.Oracle}
-	if st, ok := s.exec.(contracts.State); ok {
-		states = append(states, st)
-	}
-	for i, st := range states {
-		x := &Step{Use: true}
-		if _, _, err := contracts.MayUse(st, s.M.Now, u); err != nil {
-			if r, ok := err.(*contracts.Refusal); ok {
-				x.Refusal = r
-			} else {
-				return err
-			}
-		}
-		if i > 0 && fmt.Sprint(x.Refusal) != fmt.Sprint(s.last.Refusal) {
-			return fmt.Errorf("over the executor's state the gate answers %v, over the rules' %v", x.Refusal, s.last.Refusal)
-		}
-		s.last = x
-	}
-	if s.observe != nil {
-		s.observe(s.last)
 	}
 	return nil
 }

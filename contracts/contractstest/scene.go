@@ -166,8 +166,8 @@ func (s *Scene) Run(text string) error {
 		return s.advance(l)
 	case "again":
 		return s.again(l)
-	case "use":
-		return s.use(l)
+	case "use", "ticket", "part":
+		return s.question(l)
 	case "wall":
 		if len(l.words) != 2 {
 			return errors.New("want wall TIME")
