@@ -569,6 +569,16 @@ type MemberParams struct {
 	MinPosition *MinPosition `form:"min_position,omitempty" json:"min_position,omitempty"`
 }
 
+// ModelsParams defines parameters for Models.
+type ModelsParams struct {
+	// Cursor 上一页 Link 给出的游标 · from the Link of the page before
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// MinPosition 等待投影到此位置 · wait until the projection has this ledger position
+	MinPosition *MinPosition `form:"min_position,omitempty" json:"min_position,omitempty"`
+}
+
 // NegotiationsParams defines parameters for Negotiations.
 type NegotiationsParams struct {
 	// Cursor 上一页 Link 给出的游标 · from the Link of the page before
@@ -622,6 +632,16 @@ type SearchProductsParamsGrade string
 
 // SearchProductsParamsSource defines parameters for SearchProducts.
 type SearchProductsParamsSource string
+
+// StatisticsParams defines parameters for Statistics.
+type StatisticsParams struct {
+	// Cursor 上一页 Link 给出的游标 · from the Link of the page before
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// MinPosition 等待投影到此位置 · wait until the projection has this ledger position
+	MinPosition *MinPosition `form:"min_position,omitempty" json:"min_position,omitempty"`
+}
 
 // EntriesParams defines parameters for Entries.
 type EntriesParams struct {
@@ -734,6 +754,9 @@ type ServerInterface interface {
 	// Member 会员 · One member
 	// (GET /members/{id})
 	Member(ctx echo.Context, id ID, params MemberParams) error
+	// Models 联合评分的模型 · Models for joint scoring that one owns, computes with or attests
+	// (GET /models)
+	Models(ctx echo.Context, params ModelsParams) error
 	// Negotiations 我的磋商 · One's own negotiations
 	// (GET /negotiations)
 	Negotiations(ctx echo.Context, params NegotiationsParams) error
@@ -770,6 +793,9 @@ type ServerInterface interface {
 	// ChangePassword 修改密码 · Change one's own password; the account's other sessions end
 	// (PUT /session/password)
 	ChangePassword(ctx echo.Context) error
+	// Statistics 我参与的联合统计任务 · Joint statistics that one is in
+	// (GET /statistics)
+	Statistics(ctx echo.Context, params StatisticsParams) error
 	// Entries 监管检索 · Entries by kind, member and time; the read is recorded first
 	// (GET /supervision/entries)
 	Entries(ctx echo.Context, params EntriesParams) error
@@ -1112,6 +1138,38 @@ func (w *ServerInterfaceWrapper) Member(ctx echo.Context) error {
 	return err
 }
 
+// Models converts echo context to params.
+func (w *ServerInterfaceWrapper) Models(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ModelsParams
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "min_position" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_position", ctx.QueryParams(), &params.MinPosition, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter min_position: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.Models(ctx, params)
+	return err
+}
+
 // Negotiations converts echo context to params.
 func (w *ServerInterfaceWrapper) Negotiations(ctx echo.Context) error {
 	var err error
@@ -1354,6 +1412,38 @@ func (w *ServerInterfaceWrapper) ChangePassword(ctx echo.Context) error {
 	return err
 }
 
+// Statistics converts echo context to params.
+func (w *ServerInterfaceWrapper) Statistics(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StatisticsParams
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "min_position" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_position", ctx.QueryParams(), &params.MinPosition, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter min_position: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.Statistics(ctx, params)
+	return err
+}
+
 // Entries converts echo context to params.
 func (w *ServerInterfaceWrapper) Entries(ctx echo.Context) error {
 	var err error
@@ -1538,6 +1628,8 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/negotiations/:id", wrapper.Negotiation, options.OperationMiddlewares["negotiation"]...)
 	router.GET(options.BaseURL+"/negotiations/:id/contract", wrapper.DraftContract, options.OperationMiddlewares["draftContract"]...)
 	router.GET(options.BaseURL+"/agreements", wrapper.Agreements, options.OperationMiddlewares["agreements"]...)
+	router.GET(options.BaseURL+"/models", wrapper.Models, options.OperationMiddlewares["models"]...)
+	router.GET(options.BaseURL+"/statistics", wrapper.Statistics, options.OperationMiddlewares["statistics"]...)
 	router.GET(options.BaseURL+"/agreements/:id", wrapper.Agreement, options.OperationMiddlewares["agreement"]...)
 	router.GET(options.BaseURL+"/agreements/:id/statement", wrapper.Statement, options.OperationMiddlewares["statement"]...)
 	router.GET(options.BaseURL+"/agreements/:id/certificates", wrapper.Certificates, options.OperationMiddlewares["certificates"]...)
@@ -2233,6 +2325,48 @@ func (response MemberdefaultApplicationProblemPlusJSONResponse) VisitMemberRespo
 	return err
 }
 
+type ModelsRequestObject struct {
+	Params ModelsParams
+}
+
+type ModelsResponseObject interface {
+	VisitModelsResponse(w http.ResponseWriter) error
+}
+
+type Models200JSONResponse struct{ RecordsJSONResponse }
+
+func (response Models200JSONResponse) VisitModelsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ModelsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ModelsdefaultApplicationProblemPlusJSONResponse) VisitModelsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type NegotiationsRequestObject struct {
 	Params NegotiationsParams
 }
@@ -2713,6 +2847,48 @@ func (response ChangePassworddefaultApplicationProblemPlusJSONResponse) VisitCha
 	return err
 }
 
+type StatisticsRequestObject struct {
+	Params StatisticsParams
+}
+
+type StatisticsResponseObject interface {
+	VisitStatisticsResponse(w http.ResponseWriter) error
+}
+
+type Statistics200JSONResponse struct{ RecordsJSONResponse }
+
+func (response Statistics200JSONResponse) VisitStatisticsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Link != nil {
+		w.Header().Set("Link", fmt.Sprint(*response.Headers.Link))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StatisticsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StatisticsdefaultApplicationProblemPlusJSONResponse) VisitStatisticsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type EntriesRequestObject struct {
 	Params EntriesParams
 }
@@ -2932,6 +3108,9 @@ type StrictServerInterface interface {
 	// Member 会员 · One member
 	// (GET /members/{id})
 	Member(ctx context.Context, request MemberRequestObject) (MemberResponseObject, error)
+	// Models 联合评分的模型 · Models for joint scoring that one owns, computes with or attests
+	// (GET /models)
+	Models(ctx context.Context, request ModelsRequestObject) (ModelsResponseObject, error)
 	// Negotiations 我的磋商 · One's own negotiations
 	// (GET /negotiations)
 	Negotiations(ctx context.Context, request NegotiationsRequestObject) (NegotiationsResponseObject, error)
@@ -2968,6 +3147,9 @@ type StrictServerInterface interface {
 	// ChangePassword 修改密码 · Change one's own password; the account's other sessions end
 	// (PUT /session/password)
 	ChangePassword(ctx context.Context, request ChangePasswordRequestObject) (ChangePasswordResponseObject, error)
+	// Statistics 我参与的联合统计任务 · Joint statistics that one is in
+	// (GET /statistics)
+	Statistics(ctx context.Context, request StatisticsRequestObject) (StatisticsResponseObject, error)
 	// Entries 监管检索 · Entries by kind, member and time; the read is recorded first
 	// (GET /supervision/entries)
 	Entries(ctx context.Context, request EntriesRequestObject) (EntriesResponseObject, error)
@@ -3525,6 +3707,31 @@ func (sh *strictHandler) Member(ctx echo.Context, id ID, params MemberParams) er
 	return nil
 }
 
+// Models operation middleware
+func (sh *strictHandler) Models(ctx echo.Context, params ModelsParams) error {
+	var request ModelsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Models(ctx.Request().Context(), request.(ModelsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Models")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ModelsResponseObject); ok {
+		return validResponse.VisitModelsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // Negotiations operation middleware
 func (sh *strictHandler) Negotiations(ctx echo.Context, params NegotiationsParams) error {
 	var request NegotiationsRequestObject
@@ -3871,6 +4078,31 @@ func (sh *strictHandler) ChangePassword(ctx echo.Context) error {
 	return nil
 }
 
+// Statistics operation middleware
+func (sh *strictHandler) Statistics(ctx echo.Context, params StatisticsParams) error {
+	var request StatisticsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Statistics(ctx.Request().Context(), request.(StatisticsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Statistics")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(StatisticsResponseObject); ok {
+		return validResponse.VisitStatisticsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // Entries operation middleware
 func (sh *strictHandler) Entries(ctx echo.Context, params EntriesParams) error {
 	var request EntriesRequestObject
@@ -3998,112 +4230,115 @@ func (sh *strictHandler) Version(ctx echo.Context, id ID, params VersionParams) 
 // const string: with thousands of chunks the chained `+` fold is several
 // times slower for the Go compiler than parsing a slice literal.
 var swaggerSpec = []string{
-	"7H37kxTHkf+/UtFfRwDx7X2yINj9CYMU4oykDZY7R5zAbE13zUx5u6taVdUMK2IjQJYESMKSAr2Nznpb",
-	"YRuQ7uQTt4AcoT/F3plZfvK/cFGvfsxUzwNmV7o7/bKxM11dj8ysrMxPZtZc8AIaJ5QgIri3eMFLIIMx",
-	"EoipT0dTximT/4WIBwwnAlPiLXpbd17ZunPxwcd/AScwWQPdu++3L292P3ixc+dO56PL4PtvQZ3RGIgm",
-	"0g1oXf2fwAYCNVSnDHm+h2VPz6WIrXu+R2CMvEUv0AP6Hg+aKIZy5BieP4FIQzS9xQNz874n1hPZkguG",
-	"ScPb2PC9EzjGQjZ19Riph8UOQ1SHaSS8xQOzvuwdx2nsLc7Pyk+Y6E9z2TiYCNRATA30FCbLlGNNhF6a",
-	"dG9ebX/3UueVt9v3v25f+apz87Ot+9e6929JarQgFiAlAkeaDoz+GgXyPdCEHIgm5iBCYQMxkNj+3fSJ",
-	"MTlbaJIvqk5ZDIWe78EFr7CUWcdSNnyPIZ5QwpHi8zKjtQjF8t+AEoGIIidMkggHUI41k+gW///XXK89",
-	"H/lnDNW9Re//zeSCNKOf8hnbrxqxTK4jgKF6ymEEKAMQ1CGOUoZ8cPKJo+DwwoHHpr0N3zuJAsrCAdMa",
-	"bzqmO8ds9BMOFDfQOuACkhBQotilWVOYEJ/wjJZhA7lpJHfMtOd7TQRDsyflhioP0LsjVE9mBPn8SBCg",
-	"RCBFRxiGSnhgtMxogpjAUgLqMOLI95LCVxc8dM4qBSxQzIct5XHZXNLITAcyBtfl5ybkzWEvPynbbPhe",
-	"UthefSLdK8ZqwjHmqH8z1iBHBxcWFfvkmqCgbA8HHDcICkGLshCIJhTqOSKCGY5zoL7DvLgPe8grt06C",
-	"oKFneVjZHYcxArV1gThoIYYANNTPFZ/psEZphCBRJMOxYxGxnDAJEJg7/Nis5w8niJrbcylmcm7PesU1",
-	"yAEMKwoLyCnoW3afybqlNamk5PSOBAFNjaiPLj8Bq6DS2OvyvRBzWIuGdrYEIlQXgKYCtJo4QgALEECi",
-	"+A4wGW0sHA6T1uPHZLuINjBx7D/fi1FcQ2y0XrRid3SSIMZd54w6QNSzsn7SAi1XyvVS+w/KonBgyX0z",
-	"UbsWMxs/Y90AYVA6azyByNTISPrECp1DoxB0XrgUX88K1SjOJRDe0vz5IdQhwo2mGFXBjacPuYAi1bMl",
-	"8ux/1rPaR/KWirN1mhL1PzqHWIE2FSQ0/WWTdhHzKIyisYm5a3unX3nTqEca+5qUOdZDkmzL6I6cFIkw",
-	"ImIFBQyNqzO17umbEc/6GmFTm8bOmVEiGAzGnVWIG4iLUc9w4d6d+sGxMbrqWZzqt9SLb2fmWusxGqQx",
-	"IuKkHGbHltszxwHz0QphvJlUCrjpdqhAqA6cszmfUCZOoudSs9QxZkUTRDBp8JIzZVqWz6oWFk1rg6lX",
-	"pCcIowgkDJ+DAoFzMEoRd9pEDEGzhwseoPXSss/DNJjpxUWCJ2CAJsYQs5CiXhnHVLLm1Qg6Xo00nPO6",
-	"mW+6dq1/oJozhoBZlpN8GEXh44zRcXV/iATEkZOKddnn8LXpZr7tyTW7J43TkUAhEJOy+KtnZ6cOw6n6",
-	"mQsHFzZ+1mcf+d75qQadMl8GRlHy6Se1yZw9nMKx3Dmm76a36DWwaKa16YDGM7WUhFPofNCEpIHUp5ms",
-	"J7WKJxGMRHPc/bZWIElhhySQjWGQLEM2nO10zUnN48eqaLl/fgxaHj82OUr+AiXiGa1Vxt5scYxFbLTx",
-	"KCcah1HFiQYb1dpguBzL1/3ifMxQtgMXK04oY/84qdMxlz2W3aldCufaCG25nRL9zh4OjLPZD0mV/L5F",
-	"kkZRhVMvF6udvRHmytII1WhpkxhyleXw15yS6ZOw9RTiXAEuvqeXgEL3/jqHyChcNLTKjOTiCjS5CgPZ",
-	"XgvTdnH5adR6OKc7M6wLh+bc/KHSobnfn4zZPWCIOccQCeS8ZeC84quz8wvld+f9HfCGCyPuH2o1VPnF",
-	"2RIqeKYt/zFZtuOkr1pcpXH4NGpZ63nMtcA0xIgEDjALxYlYB3UF9iZpLcIBCO0Y/mgnmCZBDM8f160P",
-	"LvR71wVUtjz+P596YuoQMD5EyaI8/NjcAZfIrWESFl3pGJIURsrpUNg9VMA8h3ESSdmIUANGZ2mCiYbc",
-	"nkthhMX6WYbUKad1OjR4nHbLoaSU7wVNFKxFWDk0VDRHcczV3PLVVjBxubDjxjFyUeuh9iiNhu/tYQuj",
-	"kYYnWs41PdyBb4/vkW3B4gkOuRYac1yVhSqAhBIcwMgAvibOZW3vopgdnJ9bWBiKtww7/ZURNzFzu9q9",
-	"dFqcbheh4gRbZiiBbFyIsEbDdbeSlxK/hwPZYAmY01/Fa0IU4BhGQM++4Evmc1lDjk6NElpD65Ztdcy4",
-	"PjOgSFkvAw8cHKAjCg0PLoy4eeWsfL3iAQQcd/OGac744nIpyQ5KqYQRDJpFvTsEBPM95IbTRgXLGWw5",
-	"33++OdzAku/6Gtt6Xk4aSQ1q1ummXBbNHMstCB3HFhewFqElIMlH6/LI4jMM1RGTp9yMCWHy6TgElPU+",
-	"hQmekr3Kxy4dIw1/SMLjbsxvwL5F0use3fMreOoOxo4JMTMNGVVMOgeg+98UWERogKwN9ZbkU9tNNlSF",
-	"AITp2ChnIP+t4wAK9ywDhkIsrOfV7y7UIyieQA4ZqiMCIIgpEU2XGDQYDN0jSpsAhUdGddpiKWvjQNu+",
-	"R1Jre44WbbVkHb7hE0bP4XBUu9a2frrqROIBIpBhOub6OE1ZUNFjGsfShHN2Uy2q8snjbl2YEiyWGXZZ",
-	"vzGOIiwFQCOgYD2FUiYCGEVLYBZgDh58+Mn2rVtOUwQxbvbnMEL2YoDmzZx1Bb70ED2ThXyH2bVaEc3I",
-	"aUWtyJbS/ijSIt8YfmmLFcR7wB5+iDBjHQZoDFxMw8AO2RkvXGl1ziOGK307fRdNTiIY8iMkaI6NuY4D",
-	"MDcRDB8mX6PH3qgXkiuYnPg01DMfKQi/MxkRmgxmiX5fgkQlzY82oUZVxnGFMz4NTgDKWbrh53wqr5vR",
-	"Fncut4m5Ii6AMSUNSfG4GljLLYqeKE0TCqmCaoyuIWfGixWJ8ntNyJvWdo4gF4AprKvv7VaTam0KSaga",
-	"a9KgUFlVWFnx9iu3n4XOISlFtAXqNIpoi+f5hbKLysyawezX83IzPRjfba6I3Y64RRRepajYYlQgoJIW",
-	"R7LH7FT7fSb9bA8HuZ8qeywjZX0O01DUlKEIDkwnuzCshx7pNsl3igQ1FClJpgALH9TWAaEp6XfqXIFv",
-	"Q4pqhu54zopNMJx8ysoKbpDjZAfA4EdCaod5uhY+HYibrmQO93irc3r1p73T6ezs/oCnWCD1L1rU3zTR",
-	"ef35tOdrF/i8gu4ACucPHJg7vBg+dgAePvS3i1+M4vhz3KiClObmD7kwpV4QQHn/shsnTdJajLk1+x4y",
-	"Nj+SyFpIbSiyajz4gXiYyn/UOZYKEBsJA1NU0BIw+rRzoSlNfO6gElD7aUi0UwMLhdFdrDilDsUxz/4g",
-	"QJyfFfbVfg/+fIIZ4mdLSVBF80e+edb6xRaB/jmCbBR0uDR8qbPSyGdcWpWjIGVYrK9IQhtQTg9rc47V",
-	"Cau/yjpoCpEo+yULgORNIcdBf0uOMvFWie4BpWsY5ZnutZSEZ22jnI8J/gVa17nS2HjiZRFsv/x++6XP",
-	"26//sXPj6tadi50PP97+9vY/7n2wuvzMyikwYzAXvgo6r7+xtflZ+9t/7978rv3Gte4HL7bfvL9197N/",
-	"3Hut+9bX29980bnx5+0/vNi+8v72p5faL//H3y++sH37bvv1dzoffr59+Y+6QfeDF3XG/98vvnCanGoi",
-	"pgwaaZS04Lo8xVoMC7QI+oYXcA3x0mbxgbWPskgqSyOkEc4QTQNlK4KAxkibP/A0KVQSWENMvbsEoLYL",
-	"1ZkqScrBarF4YFXVJPDqogSGYNBEoTqFKQNQpUxycGB2//RpcppMgceVTWZkVnu1JvSmz2Fl2PWgs740",
-	"9bC2PszSlUGy9+QTR8Ghxw4dAIymJOTgn1aeeRpoh5QDWKPnEJj/1YH9+6bVyAr+ApChrFoAmPqELKbE",
-	"p8FqQEO0atkxFLwronU+WC0QSnNVgBa0vAjVPE5gLvQ0EthQXAQ0gc+lCOgyFr6kFiqPfl36YnLMDQFW",
-	"T2Cytgp0ar8hwfyhQ3qNy4jKs8kkLgOVSAWB2Q9AbxYlLxyREKz+PCXh1FHO6otgblW31jazEr8lEMOg",
-	"iQniIOUIQKC3L1CKQcnSaQKsiFKYiuaMerSqpnJKCkdaizCX8hDRBti7OqNiVgnFRKz6YHVG4AjN/O3i",
-	"F6s+ODq/sgxERBtT8ku+TzJAHbdyPhq+X52RNi9GfBU08DmkUH2MuNwuookwAzaMOH1aVblYpMbrvP1V",
-	"59qt7S8udb/5qH3nhfaNzc5vP2+//in4/lvFDV+HXnwAGwxJ38AHHAkRaVLJXgUIoYDA4CF8OoM7Fj1J",
-	"QxBDtoYEOLJ83CsgL96ciookiMAEe4ve/um56Vll14imUpEzUEfr1YeGTivTdQeYkuOht2jTprl6K6+x",
-	"erZXfz24+972rc+27mx2bvx5694H7Tffk4uT8hKoRNs9HNAWkUJJsmT3qmIhG+gdrRZFA0juNvmUZ0xN",
-	"2AgtdV3WxpmeYqP52dmJ1c8Uk9ErC2h8YMsHgGVTwV9+iPIaP097dE8vW2+hAqoox93377bvvy2PkCvf",
-	"tq+8u/3xl5LJR4DmmClUmcKEa0tVxRQRSVF2QmQNpSzAMMYEc6GqXDyVlcRVNNGcnme0F+oSyjC0aSYZ",
-	"sv9zE4KbCH8KeSwbZStFsBRt9EnG3MRGNmnpDqGQ+szIQbE4ZNp7dL62713s/unVInc1X3XgLeercmxz",
-	"rhoWj8nUDT9XOzMXcLihjaEI6fhFmdPH9A7Iud2jhJT+UGl4mfowPnWRYeOqkh+VauvXQwv95qOhU7gk",
-	"edaECbcHv8aYJiIkl2503/qyV0jMwPKQ1zKyBKR9ZtjNASKhr76RFJCWxLoyJAx2Ui0g8iCM0cCTKW/S",
-	"JxaTPguGNyzW2FYdHYOpbms0H51TnStvSrfgjSvdzS8kj54hyO7OjGbA5rhjBhoMaipaXggGQ3lo9PIi",
-	"266DGbJb23SXWDKJvVPkRc4FvTMU+X25cTENuQ9SLo1ueWTKLa6x6VEYM1MIU1Vvm6PFRv+7GDWJvbO1",
-	"+Vnnvevtyze3b1+S/DrFYIhAkbLKZyxspZHZwwUUyCYnOnmzkrX4iTF9tufd691b77avvS25sqK8I63I",
-	"etihFZv0eVAIpPlos6ucPNLAj75CosrUNNmxO2Zpmv5329AsVvtVmJu6JE96wrwpjw8Vt6PSwZ2Y0dm5",
-	"sdl+/8t8vx2xPv8eDjRzQMBQiIjAMOITM0AtoFVkvMPcVuiRgq44gHWBDBwgmlh5YVBIMytECSKhJIyk",
-	"VJgyaRBNgxVEQt2sVFwPGxCrhjBqSWOIwzpaBFicJhpTyANg0u9TE5gGR9TYEByYXQB7V2kq5JTOpmSN",
-	"0BZZ3QciSte0RarXBdJEwV8KZXFNQCMUPdonrek7R3ZCzguRgZEEfaK+ti4ldjna5tkk5LkHmNWorFJW",
-	"iq7GQkah5VFBNjNpLAvnTJIno7qF9GmqRRFnCJ/iuqAMhdNgNYQCEhpqPG7VlBVIcVCSsARaRoLl7uYg",
-	"TrkANaS/XacpiBEk031iYjNkd0ZObO+7LCRZ1mqFJiwg3S1zAcc64HB9EoLTfev3nStvtL97yQjOzXe3",
-	"X3lBCo6ZVM4xIKhi4giiM9BSP0HpWprsipGxoyiavg/BwTJ7fYAPstsDwF5OQR2yfUoxqosEwF5CBcjb",
-	"Su7qmzf2qI0AyTqIKUP7JqIefv/59u1PtFbo3r3e+bcbksW/1LkDgVTPKhYxVDlkkYJqrSDPUJLCCOzt",
-	"pa0vfW/pc5QzKxTYraBxFC4BVcuRRyRUpGANJSK7ZQgy5FALqTiWF8bskKmUjbDLxlKxKN8hbitK4frG",
-	"HmEIwIghGE5EO2zdeWXr3keddy5v3f1PdZrIsQDM+ANSEiKmmBra6wUy0YECRrTRKzkzF3TLagVR4ORw",
-	"FZEN+3BqwlxIMJ6ioIFAYooLhmBcZmOWe1TDptSpDwh3KXhLnGlwiuodoBJ79G6xcR1l7VHEpVYB6Dzm",
-	"4hE4bALWkqrSFcsCy8+ekR9t8PrZM5IyuTiYWG4mDkdyQaitjyIFTVXK/Xwl6580z3dQb5tq8gpOJIwG",
-	"iHMbup3upVaJHO2b73W+uasIEeFzqLBqvU6z6Lwu2H0e5sXJO7jswiiOpauTAFqfR9li0ro3AK6y0qT5",
-	"NhGBK0uUygjofPFC++W/KMQji8ZreErgGJmjUUf2VfVvTmhDW01o7YpVo09Pmec/NsTWd9/CyKiu2XDd",
-	"6ugqx/1hMJIKxupYhbQo7yvQxNBex5S1FJdhX8u8EisHW5JP2YDGT4DvUE5Y+DcLArnpTlCDCqxIXL2P",
-	"ni42+in84Qh/dD99tf32y+XwBylTzQ0JFhsNFv4CE37aAX1ebZH+RcqPTvjs6pRqO5XBushuB/ufw4PJ",
-	"ILh23S5DCp0XStFra5BPTyaI1X7jte1rVzsfX7GGguVQfi2pqgWg9bpKqJOuCQeC+lm40UzIgWSUhaGQ",
-	"zlUNzp8ymaKjeZvnp1qt1pT0D6ZSFiES0FBXA+TkHiNXVkXt+lJdtfl2tgBZD097LfTkSG3dVRhME9SZ",
-	"kcSblIkpaWSHOgFvMq5Plnrb6+gUAwOda59s3f2se/U1KXZH+6IC5nqOUnagyks8+NjCYfD9HxamF/ZV",
-	"RgJs5vnMhfxCo2qVb9POR1E1pQuSdtE3Ho/lxQupKjwyQ6Ldc41zIbh6vX3vYufqX7dvb7Yv3rNax0wo",
-	"R8w0mXXWWXFWVW6KzaOsjsQiyILmsm02JPlx685N6ZFvvta++e727WudK+9sv/p1553L27evKYlVOaxI",
-	"3d+sL9toURA0oVSckpiUKZixImfoOc/3KAOPk0aEeVN3YssYnI6JumywT+W4HRxbCFvl5DhvhXB3FdNw",
-	"LF+popusZjfrx+rWE3Oe752Yl3/2yz8LTtVasU5bAdzfrZYFfau0ulvD8z15+FCGnzffsqAJeele4WHj",
-	"FcqVf9gs1h+RvVIsjR6Q9KosBZPuam84UbXFu5jxWuHHdT692P3mk85rL3Svvra1+Yf29Us6GUHqCqDL",
-	"wrMU7UoALmGU1vnMBZupX33YLMuWIx01hYrg6oNmvN9aGC4JAp0XM0lkSowHsKGf03myvaJGbh3qolIV",
-	"pJjI+fHhx93f3ZIWxHu/LWCmRI+zhwM9fB1HyAfnEMN1jEJpvUaYID2rWkpClYFfdZYopL8aTz2pH/8g",
-	"cOqRKALqtk15aqwpgh6Y3b8bA6thM4NgCIb71dfdu3+UjFG0Uq4BYtVgbqEEqypteAU3yDOp8EZJnV3R",
-	"UXmaiiWTQqGKVDBXtU4E1GCw1qN6VpCYOqoLv3Y65f7BxYvty5tKzeAGManFrkx5p/D9skmPxMd3UvgG",
-	"56vrBOmJOJ/3r7evXtve/NPW3fs6cEp1OpIeAmA+VgWBqUveoVwX3fku+27VnDASjokW8J5qLMwBR2LX",
-	"JbxCGej88kzeMVG3LJhKhEonznyaKVaAJ6kr+1VdzJtdMLhjgepshJGEwKGV9ETDCTnZxeBiGZn+663O",
-	"W//Vvv1y96NL2lWRwwKaQaaWolp0TN2GfKaSBIpp/tXMSRPEzmHFIFNAV3laPm6eu42eHiPbXEj3yI7L",
-	"w9Wblfm1/dVvHrz30tbmq923vlY/ndVcr/DnzNXugyy1MW+O/78O+Hd/92b31sfaOJe0N0IEauvq+kXf",
-	"RFx0FRqO0ZJJsoSq2DdLtlT3KBalOJdblySrXyIYkDmsf6pgh1RM+XcQHvmkeR4nE8miSGCwpn76awIH",
-	"/u177cub7Ze+fPCbLxUEeMuiP+r+G1u0re7gAUg62yTIJgD2/uvx5X3jmPSDma0ughpo4pu7loYART9q",
-	"LbFrQECBXlV2o3xo8s1sbXMTclXVn902ALkw9y/ZlkYmdMtJCKHm1/atr9r3335w/bss6qGmR+vAyghl",
-	"fI++LUynV3OhYUg9u9K9RUsgv/1qPO1jyrqHBCX/Jb8876eA5ICQvIJvulevdG782QYpDXQDDKF1+ksI",
-	"BeRIB9MYaujKgnIYs4DvDDK8+rO6pJdruJOyyFv0ZhSRTL99v9SZmcYcNxT+nd/xvpiN1G+a5Jno9uKx",
-	"4h0f5XiFSjR1WDcqR0hrLBvn03uNw3UF02HBUVQv/H6phkj6u8pzIeIsF6hkiLnGN9z63S1DAF18q6ie",
-	"qsTZfvDNLsrwRvZZLCrV+Hm5Ys51NZAOY2/d+W1ewteTRWAGsuHL/slr8yQjHkONNIKCMq0EChws7Hh7",
-	"K1j2+4sAqzocnRRn75tz8PrS5+1NVZiLVQkwNFlx+pOCquw6zagGWtk4s/HfAQAA//8=",
+	"7H37c1THlf+/0nW/qQLqe/VEwiD9RMAuk2BbhdhN1RqCeu7tmWnrTve4u69GMqUqINiAbfwo/CQ4MX7F",
+	"lQRh7zprVgKnKn9KopkRP+Vf2OrXfcz0nQeMZO8uv6g0c/v245zTp8/5nHN6znsBrdUpQURwb+68V4cM",
+	"1pBATH06FjNOmfwvRDxguC4wJd6ct33v9e17Fx7e/gs4ickyaG993Lyy2b55uXXvXuvTK+Bv34MyozUg",
+	"qkg3oGX1fx1WECihMmXI8z0se3o5RmzN8z0Ca8ib8wI9oO/xoIpqUI5cg6snEamIqjc3OzXte2KtLlty",
+	"wTCpeOvrvncS17CQTV09RuphtsMQlWEcCW9udtKXveNaXPPmpiflJ0z0p6lkHEwEqiCmBnoOkwXKsSZC",
+	"J03ad641f3i19fr7zQffNq9+07rzxfaD6+0HG5IaDYgFiInAkaYDoy+hQL4HqpADUcUcRCisIAbqtn83",
+	"fWqYnMs0SRdVpqwGhZ7voRkvs5RJx1LWfY8hXqeEI8XnBUZLEarJfwNKBCKKnLBej3AA5VgTdd3i/7/E",
+	"9drTkX/GUNmb8/7fRCpIE/opn7D9qhHz5DoKGCrHHEaAMgBBGeIoZsgHp545Bo7MzD417q373ikUUBb2",
+	"mNZw0zHdOWajn3CguIHWABeQhIASxS7NmsyE+IhntAAryE0juWPGPd+rIhiaPSk3VH6Azh2hejIjyOdH",
+	"gwDVBVJ0hGGohAdGC4zWERNYSkAZRhz5Xj3z1XkPrVilgAWq8X5LeVo2lzQy04GMwTX5uQp5td/Lz8o2",
+	"675Xz2yvLpHuFGM14RrmqHszliBHh2bmFPvkmqCgbB8HHFcICkGDshCIKhTqOSKCGY5zoL7DPLsPO8gr",
+	"t04dQUPP/LCyOw5rCJTWBOKggRgC0FA/VXymwxKlEYJEkQzXHIuoyQmTAIGpI09Nen5/gqi5vRxjJuf2",
+	"opddgxzAsCKzgJSCvmX32aRbWpJKSk7vaBDQ2Ij64PITsAIqDb0u3wsxh6Wob2fzIEJlAWgsQKOKIwSw",
+	"AAEkiu8Ak8HGwmE/aT1xXLaLaAUTx/7zvRqqlRAbrBet2B2d1BHjrnNGHSDqWV4/aYGWK+V6qd0HZVY4",
+	"sOS+mahdi5mNn7CuhzAonTWcQCRqZCB9YoXOoVEIWhUuxdexQjWKcwmENzR/fgx1iHClKgZVcMPpQy6g",
+	"iPVsiTz7X/Ss9pG8peJcmcZE/Y9WEMvQpoCEpr9k0i5iHoNRNDQx92zvdCtvGnVIY1eTPMc6SJJsGd2R",
+	"kyIRRkQsooChYXWm1j1dM+JJXwNsatPYOTNKBIPBsLMKcQVxMegZLty7Uz84PkRXHYtT/eZ68e3MXGs9",
+	"ToO4hog4JYfZteV2zLHHfLRCGG4mhQJuuu0rEKoD52xW65SJU+jl2Cx1iFnROiKYVHjOmTIt82dVA4uq",
+	"tcHUK9IThFEE6gyvQIHACoxixJ02EUPQ7OGMB2i9tORzPw1menGR4BkYoJExxCwkq1eGMZWseTWAjlcj",
+	"9ee8buabrl3r76nmjCFgluUkH0ZR+DRjdFjdHyIBceSkYln22X9tuplve3LN7lnjdNShEIhJWfz1i5Nj",
+	"R+BY+ez5QzPrP+uyj3xvdaxCx8yXgVGUfPxZbTInD8dwTe4c03fVm/MqWFTj0nhAaxOlmIRjaDWoQlJB",
+	"6tNE0pNaxbMIRqI67H5bzpAks0PqkA1hkCxA1p/tdNlJzRPHi2h5cHoIWp44PjpK/hLVxQtaqwy92Wo1",
+	"LGpGGw9yonEYFZxosFKsDfrLsXzdz87HDGU7cLHipDL2T5AyHXLZQ9md2qVwro3Qhtsp0e/s48A4m92Q",
+	"VM7vmyNxFBU49XKx2tkbYK4sjlCJ5jaJIVdeDl/ilIyfgo3nEOcKcPE9vQQUuvfXCiKDcNHQKjGSsyvQ",
+	"5MoMZHvNTNvF5edR49Gc7sSwzhyaU9OHc4fmQX80ZnePIaYcQ9Qh5w0D52VfnZyeyb877e+CN5wZ8WBf",
+	"q6HIL06WUMAzbfkPybJdJ33R4gqNw+dRw1rPQ64FxiFGJHCAWahWF2ugrMDeelyKcABCO4Y/2AmmSVCD",
+	"qyd060Mz3d51BpXNj/8vp58ZOwyMD5GzKI88NTXrErllTMKsK12DJIaRcjoUdg8VMM9hrR5J2YhQBUbn",
+	"aB0TDbm9HMMIi7VzDKlTTut0aPA47ZZDSSnfC6ooWI6wcmioqA7imKu5pastYOJCZscNY+SixiPtURr1",
+	"39v9FkYjDU80nGt6tAPfHt8D24LZExxyLTTmuMoLVQAJJTiAkQF8TZzL2t5ZMTs0PTUz0xdv6Xf6KyNu",
+	"ZOZ2sXvptDjdLkLBCbbAUB2yYSHCEg3X3EpeSvw+DmSDeWBOfxWvCVGAazACevYZXzKdyzJydGqU0DJa",
+	"s2wrY8b1mQFFzDoZOHuoh47INDw0M+DmlbPy9Yp7EHDYzRvGKeOzy6UkOSilEkYwqGb1bh8QzPeQG04b",
+	"FCxnsOF8/5VqfwNLvutrbOsVOWkkNahZp5tySTRzKLcgdBxbXMBShOaBJB8tyyOLTzBURkyechMmhMnH",
+	"ayGgrPMprOMx2at87NIx0vCHJDzhxvx67Fskve7BPb+Mp+5g7JAQM9OQUcGkUwC6+02BRYR6yFpfb0k+",
+	"td0kQxUIQBgPjXIG8t8yDqBwzzJgKMTCel7d7kI5guIZ5JChMiIAgholouoSgwqDoXtEaROg8OigTltN",
+	"ytow0LbvkdjanoNFWy1Z+2/4OqMrOBzUrrWtny86kXiACGSYDrk+TmMWFPQY12rShHN2Uyyq8snTbl0Y",
+	"EywWGHZZvzUcRVgKgEZAwVoMpUwEMIrmwSTAHDz85LOdjQ2nKYIYN/uzHyE7MUDzZsq6DF86iJ7IQrrD",
+	"7FqtiCbktKKWZUtuf2RpkW4MP7fFMuLdYw8/QpixDAM0BC6mYWCH7AwXrrQ65zHDlb6dvosmpxAM+VES",
+	"VIfGXIcBmKsIho+Sr9Fhb5QzyRVMTnwc6pkPFITfnYwITQazRL8rQaKQ5seqUKMqw7jCCZ96JwClLF33",
+	"Uz7l181ogzuXW8VcERfAGiUVSfFaMbCWWhQdUZoqFFIFlRhdRs6MFysS+feqkFet7RxBLgBTWFfX240q",
+	"1doUklA11qRBobKqsLLi7VduPwutIClFtAHKNIpog6f5hbKLwsya3uzX83IzPRjebS6I3Q64RRRepajY",
+	"YFQgoJIWB7LH7FS7fSb9bB8HqZ8qe8wjZV0OU1/UlKEI9kwnO9+vhw7pNsl3igQlFClJpgALH5TWAKEx",
+	"6XbqXIFvQ4pihu56zopNMBx9ysoirpATZBfA4MdCavt5uhY+7YmbLiYO93Crc3r1Z7wz8eTkwYDHWCD1",
+	"L5rT31TRqv58xvO1C7yqoDuAwunZ2akjc+FTs/DI4b9f+GoQx5/jShGkNDV92IUpdYIAyvuX3ThpEpdq",
+	"mFuz7xFj8wOJrIXU+iKrxoPviYep/EedY6kAsYEwMEUFLQGDTzsVmtzEpw4pAbWf+kQ7NbCQGd3FitPq",
+	"UBzy7A8CxPk5YV/t9uBX65ghfi6XBJU1f+Sb56xfbBHonyPIBkGHc8PnOsuNfNalVTkKYobF2qIktAHl",
+	"9LA251idsPqrpIOqEHVlvyQBkLQp5DjobslRIt4q0T2gdBmjNNO9FJPwnG2U8rGOf4nWdK40Np54XgSb",
+	"r33cfPXL5tt/bN26tn3vQuuT2zvf3/3n/ZtLCy8sngYTBnPhS6D19jvbm180v//39p0fmu9cb9+83Hz3",
+	"wfbWF/+8/2b7vW93vvuqdevPO3+43Lz68c7nF5uv/cc/LlzaubvVfPuD1idf7lz5o27QvnlZZ/z/48Kl",
+	"M+R0FTFl0EijpAHX5CnWYFigOdA1vIDLiOc2iw+sfZREUlkcIY1whmgcKFsRBLSGtPkDz5BMJYE1xNS7",
+	"8wBqu1CdqZKkHCxliweWVE0CLy5KYAgGVRSqU5gyAFXKJAezkwfHz5AzZAw8rWwyI7PaqzWhN30OK8Ou",
+	"A531pamHtfVhlq4Mkv2nnjkGDj91eBYwGpOQg18svvA80A4pB7BEVxCY/vXswQPjamQFfwHIUFItAEx9",
+	"QhJT4uNgKaAhWrLs6AveZdE6HyxlCKW5KkADWl6Eah4nMRd6GnVYUVwEtA5fjhHQZSx8Xi1UHv269MXk",
+	"mBsCLJ3EZHkJ6NR+Q4Lpw4f1GhcQlWeTSVwGKpEKArMfgN4sSl44IiFY+nlMwrFjnJXnwNSSbq1tZiV+",
+	"86AGgyomiIOYIwCB3r5AKQYlS2cIsCJKYSyqE+rRkprKaSkccSnCXMpDRCtg/9KEilnVKSZiyQdLEwJH",
+	"aOLvF75a8sGx6cUFICJaGZNf8gOSAeq4lfPR8P3ShLR5MeJLoIJXkEL1MeJyu4gqwgzYMOL4GVXlYpEa",
+	"r/X+N63rGztfXWx/92nz3qXmrc3WW1823/4c/O17xQ1fh158ACsMSd/ABxwJEWlSyV4FCKGAwOAhfDyB",
+	"O+Y8SUNQg2wZCXB04YSXQV68KRUVqSMC69ib8w6OT41PKrtGVJWKnIA6Wq8+VHRama47wJScCL05mzbN",
+	"1VtpjdWLnfrr4dZHOxtfbN/bbN368/b9m813P5KLk/ISqETbfRzQBpFCSZJk96JiIRvoHawWRQNI7jbp",
+	"lCdMTdgALXVd1vrZjmKj6cnJkdXPZJPRCwtofGDLB4BlU8ZffoTyGj9Ne3RPL1lvpgIqK8ftj7eaD96X",
+	"R8jV75tXP9y5/bVk8lGgOWYKVcYw4dpSVTFFRGKUnBBJQykLMKxhgrlQVS6eykriKppoTs+z2gt1CWUY",
+	"2jSTBNn/uQnBjYQ/mTyW9byVIliM1rskY2pkI5u0dIdQSH1m5CBbHDLuPT5fm/cvtP/0Rpa7mq868Jby",
+	"VTm2KVcNi4dk6rqfqp2J8zhc18ZQhHT8Is/p43oHpNzuUEJKf6g0vER9GJ86y7BhVclPSrV166GZbvPR",
+	"0Cmclzyrwjq3B7/GmEYiJBdvtd/7ulNIzMDykNcyMg+kfWbYzQEioa++kRSQlsSaMiQMdlIsIPIgrKGe",
+	"J1PapEssRn0W9G+YrbEtOjp6U93WaD4+p1pX35VuwTtX25tfSR69QJDdnQnNgM1xxwxUGNRUtLwQDIby",
+	"0OjkRbJdezNkr7bpHrFkFHsny4uUC3pnKPL7cuNiGnIfxFwa3fLIlFtcY9ODMGYiE6Yq3jbHso3+dzFq",
+	"FHtne/OL1kc3mlfu7Ny9KPl1msEQgSxllc+Y2UoDs4cLKJBNTnTyZjFp8YQxXbbn1o32xofN6+9Lriwq",
+	"70grsg52aMUmfR4UAmk+2uwqJ4808KOvkCgyNU127K5Zmqb/vTY0s9V+BeamLsmTnjCvyuNDxe2odHBH",
+	"ZnS2bm02P/463W9Hrc+/jwPNHBAwFCIiMIz4yAxQC2hlGe8wtxV6pKArDmBZIAMHiCpWXhgU0swKUR2R",
+	"UBJGUiqMmTSIxsEiIqFuliuuhxWIVUMYNaQxxGEZzQEszhCNKaQBMOn3qQmMg6NqbAhmJ2fA/iUaCzml",
+	"czFZJrRBlg6AiNJlbZHqdYG4ruAvhbK4JqARig7tE5f0nSO7IeeZyMBAgj5SX1uXErscbfNsFPLcAcxq",
+	"VFYpK0VXYyGj0PIoI5uJNOaFc6KeJqO6hfR5qkURJwif4rqgDIXjYCmEAhIaajxuyZQVSHFQkjAPGkaC",
+	"5e7moBZzAUpIf7tGY1BDkIx3iYnNkN0dObG977GQJFmrBZowg3Q3zAUca4DDtVEITvu937euvtP84VUj",
+	"OHc+3Hn9khQcM6mUY0BQxcQBRKenpX6S0uW4vidGxq6iaPo+BAfL7PUBPkhuDwD7OQVlyA4oxaguEgD7",
+	"CRUgbSu5q2/e2Kc2AiRroEYZOjAS9fD7L3fufqa1QnvrRut3tySLf6VzBwKpnlUsoq9ySCIFxVpBnqEk",
+	"hhHY30lbX/re0ufIZ1YosFtB4yicB6qWI41IqEjBMqqL5JYhyJBDLcTieFoYs0umUjLCHhtL2aJ8h7gt",
+	"KoXrG3uEIQAjhmA4Eu2wfe/17fuftj64sr31n+o0kWMBmPAHxCRETDE1tNcLJKIDBYxopVNyJs7rlsUK",
+	"IsPJ/ioiGfbR1IS5kGA4RUEDgcQYFwzBWp6NSe5RCZtSpy4g3KXgLXHGwWmqd4BK7NG7xcZ1lLVHEZda",
+	"BaBVzMVjcNgErCVVpSuWBJZfPCs/2uD1i2clZVJxMLHcRByOpoJQWhtECqqqlPuVQtY/a57vot421eQF",
+	"nKgzGiDObeh2vJNaOXI073zU+m5LESLCKyizar1Os+i0Lth9HqbFybu47MwojqWrkwBan0fZYtK6NwCu",
+	"stKk+TYSgctLlMoIaH11qfnaXxTikUTjNTwlcA2Zo1FH9lX1b0poQ1tNaO2KFaNPz5nnPzXE1nffwsio",
+	"rtlw3eroKsf9cTCSAsbqWIW0KB8o0MTQXseUtRTnYV/LvBwre1uSz9mAxhPAty8nLPybBIEK6E5DFPXY",
+	"Qfrxk5BHzkraufhe852rO3cvN6++1r55ufX17ebv3lBCr8ilwtEvUUwE4AFlCXqjMmwahPvS7q7H6vJD",
+	"BR8yAIVAvEdUhKAKFVjxpZhZz2cbPWGZI0rV/vyN5vuv5aNUJE+1/vTvraMyTHiiqLrAhyz9s5QfnPDJ",
+	"DTfF7gSDZZFc4vY/hwejAdrtul32LloV6jzWRjsfH02ssfnOmzvXr7VuX7X2nOVQenusKtmg5bLKe5Qe",
+	"JAeC+klU2EzIATjlhSGTdVccQzltEnoHAwVWxxqNxph048ZiFiES0FAXbaTkHiKlWQVXuzKStZV9LhNZ",
+	"6J+dnOnJkYG8p2ilJqgzcYxXKRNj0hcKdZ7kaDzUJEO60x/Nxm9a1z/b3vqife1NKXbHuoI35haVXBKn",
+	"Sh899NTMEfC3P8yMzxwoDNjYAoGJ8+m9U8Uq31YHDKJqcvdY7SGEMRzLs/eGFTjOhkR7h2CkQnDtRvP+",
+	"hda1v+7c3WxeuG+1jplQCmxqMuvkwOysirxJm+5aHDBHkAXVBdusT47q9r07rQ+ubG++2bzz4c7d662r",
+	"H+y88W3rgys7d68riVWpxkhds63vRGlQEFShVJySmJQpNLggtetlz/coA0+TSoR5VXdiq02c/qO6E7JL",
+	"5bj9UFuvXOSLOi/vcHcl3YthXNqCbpLS6qQfq1tPTnm+d3Ja/jko/8w4VWvBOm2hdne3Whb05d/qChTP",
+	"9+ThQxl+xXzLgirkueuf+42XqSr/cZONf0L2SraCvUdusrIUTFayvYhGlYDvYWJygbvd+vxC+7vPWm9e",
+	"al97c3vzD80bF3XOiNQVQFfvJ5n0hThpnVFa5hPnbUFF8WGzIFsOdNRkCreLD5rhfhKjvyQItCom6pGp",
+	"BO/Bhm5OpzURihqpdahrf1UsaSTnxye327/dkBbER29loG2ix9nHgR6+jCPkgxXEcBmjUFqvESZIz6oU",
+	"k1AVShSdJSogUwx7n9KPfxTU+2gUAXUpqjw1lhVBZycP7sXAatjEIOgDtX/zbXvrj5IxilbKNUCsGHPP",
+	"VMoVZXcv4gp5IRbeIBnOizp5gsZi3mS6qFoizFVJGgElGCx3qJ5FJMaO6fq83a6MeHjhQvPKplIzuEJM",
+	"BriroMEpfL+q0qO1E7spfL3LCnQe+0iczwc3mteu72z+aXvrgY5vU501pocAmA9V6GHKx3cpJUl3vse+",
+	"WzEnjIRjogW8o2gOc8CR2HMJL1AGugwgkXdM1GUYpmCk0Ikznyayhfr12JWkrO5PTu6B3LV8gmSEgYTA",
+	"oZX0RMMROdnZGHA+gPDXjdZ7/9W8+1r704vaVZHDAppAppaiWnRMeY18pnI5stUYxcwRUGAucMB75ieb",
+	"Jk/A7E4wu/n2pe17b7VvXtaxiPbW73c2bm9vbTVfvy1Z9gsdfUgomAYgsP3hGyfCxuM6YitY7RtTflrI",
+	"n6fNc7ct2uH7mOscH9uffLRqzfw22vnmNw8/enV78432e9+qH56rrhW42eaHEXoZ0EP+7sL/ddFt//bd",
+	"9sZt7TNJ2hshAqU1dXmpb+KVuoYT19C8SVGGqlQ+SVVWt5BmlUsqty5JVr/j0SPvXv/Qxy5p/vyviDy2",
+	"AfAKro8kB6kOg2X1w3kjsMPu3m9e2Wy++vXD33ytkNkNC8qp26PslQfqBiuAVnCowEEzAbD/304sHBjG",
+	"0+rNbHWNWk/Py9xU1ge/+0lriT3DZzL0KjLn5UOTrWlvBqhCru7ESO7qgFyY28tsSyMTuuUohFDza2fj",
+	"m+aD9x/e+CEJRqnp0TKwMkIZ36fv2tPFCVxodFjPLnfr1zxI744bTvuYSxH6xIr/Nb168kmcuEdCi0LV",
+	"2teutm792caODaIGDKF18lgIBeRIxzgZqui6nHx0OQO79bKHu3MiEVux3IlZ5M15E4pIpt+u37lNPBaO",
+	"Kyoskf5CwlwyUrdpktZx2Gv7sjfk5MNIKk3bYd2oDDutsWz4Ve81DtcUeooFR1E58+u/Grnq7irNJKol",
+	"mXQ5Q8w1vuHWbzcMAXTpuqJ6rNLOuzFRuyjDG9lntiRbhzXy9aaui7V0dsH2vbfSAtiO5A4zkLV5uyev",
+	"zZOEeAxV4ggKyrQSyHAws+PtnXrJr5cCrKrYdEqpva3RweuLXzY3VVk7VgX00OSU6k8KQbTrNKMaxGv9",
+	"7Pp/BwAA//8=",
 }
 
 // decodeSpec returns the embedded OpenAPI spec as raw JSON bytes,

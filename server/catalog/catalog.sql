@@ -90,3 +90,12 @@ CREATE TABLE proj.facets (
     facet text NOT NULL,
     value text NOT NULL
 );
+
+-- the present key epoch of private lookups
+CREATE TABLE proj.lookups (
+    id       text COLLATE "C" PRIMARY KEY, -- the version
+    position bigint NOT NULL,
+    epoch    bigint NOT NULL,
+    rows     bigint NOT NULL,
+    record   text NOT NULL
+);

@@ -18,6 +18,7 @@ func Schema() projection.Schema {
 		dataset     = contracts.Dataset
 		attestation = contracts.Attestation
 		objection   = contracts.Objection
+		lookup      = contracts.LookupTable
 	)
 	return projection.Schema{Name: "catalog", DDL: ddl, Version: 1, Nouns: []projection.Noun{
 		projection.Table[product]{Noun: "product", Name: "products", Columns: []projection.Column[product]{
@@ -52,6 +53,10 @@ func Schema() projection.Schema {
 			projection.Part[objection]("version", 0), projection.Part[objection]("objection", 1),
 			projection.Text("by", func(o *objection) contracts.ID { return o.By }),
 			projection.Text("answer", func(o *objection) string { return o.Answer }),
+		}},
+		projection.Table[lookup]{Noun: "lookup", Name: "lookups", Columns: []projection.Column[lookup]{
+			projection.Int("epoch", func(l *lookup) int64 { return l.Epoch }),
+			projection.Int("rows", func(l *lookup) int64 { return l.Rows }),
 		}},
 		shelf{},
 	}}

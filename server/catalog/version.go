@@ -13,6 +13,7 @@ type Version struct {
 	projection.Record[contracts.Version]
 	Product      projection.Record[contracts.Product]
 	Dataset      *projection.Record[contracts.Dataset] // nil before the provider's node has reported
+	Lookup       *projection.Record[contracts.LookupTable] // nil without private lookups
 	Objections   []projection.Record[contracts.Objection]
 	Attestations []projection.Record[contracts.Attestation] // those that the reader may see
 }
@@ -30,6 +31,10 @@ func (c *Catalog) Version(ctx context.Context, r projection.Reader, id contracts
 	}
 	out.Product = *p
 	out.Dataset, err = projection.One[contracts.Dataset](ctx, c.DB, `SELECT id, position, record FROM proj.datasets WHERE id = $1`, string(id))
+	if err != nil && !errors.Is(err, projection.ErrNotFound) {
+		return nil, err
+	}
+	out.Lookup, err = projection.One[contracts.LookupTable](ctx, c.DB, `SELECT id, position, record FROM proj.lookups WHERE id = $1`, string(id))
 	if err != nil && !errors.Is(err, projection.ErrNotFound) {
 		return nil, err
 	}

@@ -85,6 +85,9 @@ func (h domainHandlers) Version(ctx context.Context, req api.VersionRequestObjec
 	if v.Dataset != nil {
 		rel["dataset"] = v.Dataset.JSON
 	}
+	if v.Lookup != nil {
+		rel["lookup"] = v.Lookup.JSON
+	}
 	if len(v.Objections) > 0 {
 		rel["objections"] = raw(recordsOf(v.Objections))
 	}

@@ -55,6 +55,30 @@ func (h domainHandlers) Agreements(ctx context.Context, req api.AgreementsReques
 	return api.Agreements200JSONResponse{RecordsJSONResponse: pageOf(ctx, p)}, nil
 }
 
+func (h domainHandlers) Models(ctx context.Context, req api.ModelsRequestObject) (api.ModelsResponseObject, error) {
+	r, err := h.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := h.Book.Models(ctx, r, asked(req.Params.Cursor, req.Params.Limit))
+	if err != nil {
+		return nil, err
+	}
+	return api.Models200JSONResponse{RecordsJSONResponse: pageOf(ctx, p)}, nil
+}
+
+func (h domainHandlers) Statistics(ctx context.Context, req api.StatisticsRequestObject) (api.StatisticsResponseObject, error) {
+	r, err := h.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := h.Book.Statistics(ctx, r, asked(req.Params.Cursor, req.Params.Limit))
+	if err != nil {
+		return nil, err
+	}
+	return api.Statistics200JSONResponse{RecordsJSONResponse: pageOf(ctx, p)}, nil
+}
+
 func (h domainHandlers) Agreement(ctx context.Context, req api.AgreementRequestObject) (api.AgreementResponseObject, error) {
 	r, err := h.reader(ctx)
 	if err != nil {

@@ -91,6 +91,29 @@ func (b *Book) Agreements(ctx context.Context, r projection.Reader, p projection
 	return projection.SelectPage[contracts.Agreement](ctx, b.DB, p, `proj.agreements WHERE ($1 OR buyer = $2 OR provider = $2)`, r.Supervises, string(r.Member))
 }
 
+// Models lists the models that the reader owns, computes with or is asked to attest.
+func (b *Book) Models(ctx context.Context, r projection.Reader, p projection.PageOf) (*projection.Page[contracts.Model], error) {
+	return projection.SelectPage[contracts.Model](ctx, b.DB, p,
+		`proj.models WHERE ($1 OR assessor = $2 OR agreement IN (SELECT a.id FROM proj.agreements a WHERE a.buyer = $2 OR a.provider = $2))`, r.Supervises, string(r.Member))
+}
+
+// Statistics lists the joint statistics that the reader is in.
+func (b *Book) Statistics(ctx context.Context, r projection.Reader, p projection.PageOf) (*projection.Page[contracts.StatisticsTask], error) {
+	return projection.SelectPage[contracts.StatisticsTask](ctx, b.DB, p,
+		`proj.statistics WHERE ($1 OR strpos(parties, $2) > 0 OR EXISTS (SELECT 1 FROM proj.nodes n WHERE n.member = $2 AND strpos(parties, n.id) > 0))`, r.Supervises, string(r.Member))
+}
+
+// parties lists who is in a task: members, and the nodes that aggregate.
+func parties(s *contracts.StatisticsTask) string {
+	out := string(s.Collector)
+	for _, ids := range [][]contracts.ID{s.Aggregators, s.Contributors} {
+		for _, id := range ids {
+			out += " " + string(id)
+		}
+	}
+	return out
+}
+
 // Related are the records that hang on an agreement, by noun, in canonical JSON.
 type Related map[string]json.RawMessage
 
@@ -116,6 +139,13 @@ func (b *Book) Agreement(ctx context.Context, r projection.Reader, id contracts.
 		return nil, nil, err
 	}
 	rel["periods"] = list(ps)
+	ms, err := projection.Select[canon.Raw](ctx, b.DB, columns+`proj.models WHERE agreement = $1 ORDER BY position, id`, string(id))
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(ms) > 0 {
+		rel["models"] = list(ms)
+	}
 	return a, rel, nil
 }
 

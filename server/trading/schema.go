@@ -25,6 +25,8 @@ func Schema() projection.Schema {
 		movement    = contracts.Movement
 		settlement  = contracts.Settlement
 		settled     = contracts.Settled
+		model       = contracts.Model
+		task        = contracts.StatisticsTask
 	)
 	return projection.Schema{Name: "trading", DDL: ddl, Version: 1, Nouns: []projection.Noun{
 		projection.Table[negotiation]{Noun: "negotiation", Name: "negotiations", Columns: []projection.Column[negotiation]{
@@ -70,6 +72,16 @@ func Schema() projection.Schema {
 			projection.Text("product", func(c *consent) contracts.ID { return c.Product }),
 			projection.Text("form", func(c *consent) string { return c.Form }),
 			projection.Int("revoked", func(c *consent) contracts.Millis { return c.Revoked }),
+		}},
+		projection.Table[model]{Noun: "model", Name: "models", Columns: []projection.Column[model]{
+			projection.Text("agreement", func(m *model) contracts.ID { return m.Agreement }),
+			projection.Text("assessor", func(m *model) contracts.ID { return m.Assessor }),
+			projection.Int("attested", func(m *model) contracts.Millis { return m.Attested }),
+		}},
+		projection.Table[task]{Noun: "statistics", Name: "statistics", Columns: []projection.Column[task]{
+			projection.Text("version", func(s *task) contracts.ID { return s.Version }),
+			projection.Text("parties", func(s *task) string { return parties(s) }),
+			projection.Int("ended", func(s *task) contracts.Millis { return s.Ended }),
 		}},
 		projection.Table[contracts.Escrow]{Noun: "clr/escrow", Name: "escrows"},
 		projection.Table[movement]{Noun: "clr/movement", Name: "movements", Columns: []projection.Column[movement]{

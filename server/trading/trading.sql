@@ -127,3 +127,23 @@ CREATE TABLE proj.settled (
     period   bigint NOT NULL,
     record   text NOT NULL
 );
+
+CREATE TABLE proj.models (
+    id        text COLLATE "C" PRIMARY KEY,
+    position  bigint NOT NULL,
+    agreement text NOT NULL,
+    assessor  text NOT NULL,
+    attested  bigint NOT NULL,
+    record    text NOT NULL
+);
+CREATE INDEX models_agreement ON proj.models (agreement);
+CREATE INDEX models_assessor ON proj.models (assessor);
+
+CREATE TABLE proj.statistics (
+    id       text COLLATE "C" PRIMARY KEY,
+    position bigint NOT NULL,
+    version  text NOT NULL,
+    parties  text NOT NULL, -- members, and nodes that aggregate
+    ended    bigint NOT NULL,
+    record   text NOT NULL
+);
