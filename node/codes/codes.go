@@ -33,6 +33,8 @@ type Part struct {
 // made from it.
 var Parts = []Part{
 	{"本地接口", "Local API", []Doc{
+		{"local.code", Refusal, "代码有误、已用过或超过五分钟", "The code is wrong, used or older than five minutes.", "再运行 datanode ui", "Run datanode ui again."},
+		{"local.origin", Refusal, "请求来自其他页面或其他地址", "The request comes from another page or by another name.", "在本机打开 datanode ui 给出的地址", "Open the address that datanode ui prints, on this machine."},
 		{"local.token", Refusal, "缺少本节点的令牌，或令牌不对", "The bearer token is missing or not this node's.", "用节点目录中 local.token 文件的令牌", "Send the token of the node's local.token file."},
 		{"request.malformed", Refusal, "请求不是规定的唯一形式：字段、编号、时间或多余字节", "The request is not in its one form: a field, an id, a time, bytes too many.", "按说明改正", "Correct what the detail names."},
 		{"dataset.unavailable", Refusal, "节点没有该产品或该名称的数据集", "The node has no dataset for the product, or of this name.", "导入数据集，并在节点配置 datasets 中对应产品", "Import one, and map the product to it in the node's configuration (datasets)."},

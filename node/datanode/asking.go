@@ -21,8 +21,17 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// ask asks the running node, over its local API, and prints the answer.
+// ask asks the running node and prints the answer.
 func (c *command) ask(file, method, path string, body any) error {
+	var v any
+	if err := c.get(file, method, path, body, &v); err != nil {
+		return err
+	}
+	return printJSON(c.out, v)
+}
+
+// get asks the running node, over its local API, and reads the answer into v.
+func (c *command) get(file, method, path string, body, v any) error {
 	cfg, err := ReadConfig(file)
 	if err != nil {
 		return err
@@ -62,13 +71,12 @@ func (c *command) ask(file, method, path string, body any) error {
 		}
 		return fmt.Errorf("%w\n%s", p, bytes.TrimSpace(b))
 	}
-	var v any
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	if err := d.Decode(&v); err != nil {
+	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("couldn't read the node's answer: %w", err)
 	}
-	return printJSON(c.out, v)
+	return nil
 }
 
 func callNode(c *command) error {
@@ -125,4 +133,22 @@ func reportDataset(c *command) error {
 		return err
 	}
 	return c.ask(file, http.MethodPost, "/v1/datasets/"+name+"/report", map[string]string{"version": version})
+}
+
+// openUI says where the running node's page is, and lets one browser in.
+func openUI(c *command) error {
+	var file string
+	if err := c.flags(func(fs *flag.FlagSet) { fs.StringVar(&file, "config", "", "") }, "config"); err != nil {
+		return err
+	}
+	var a struct {
+		Code        string `json:"code"`
+		URL         string `json:"url"`
+		ValiditySec int    `json:"validitySec"`
+	}
+	if err := c.get(file, http.MethodPost, "/v1/ui-codes", nil, &a); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "在本机浏览器打开 · open in a browser on this machine:\n\n  %s\n\n并输入代码 · and type the code (%d s, once): %s\n", a.URL, a.ValiditySec, a.Code)
+	return nil
 }

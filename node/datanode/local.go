@@ -26,6 +26,7 @@ import (
 //	POST /v1/agreements/{id}/void        take back a leaf that the consumer objects to (provider)
 //	POST /v1/agreements/{id}/epoch       begin a new log after a dispute (both sides)
 //	POST /v1/datasets/{name}/report      report a dataset to the ledger, for a product version
+//	POST /v1/ui-codes                    a code that lets one browser into the page at /ui/
 //	GET  /v1/status                      following, stores, and what can't be done now
 //	GET  /healthz
 func (n *Node) localAPI(token string) http.Handler {
@@ -45,10 +46,15 @@ func (n *Node) localAPI(token string) http.Handler {
 		}
 	}
 	want := []byte("Bearer " + token)
+	sessions := &uiSessions{now: n.now}
+	m.HandleFunc("POST /v1/ui-codes", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, map[string]any{"code": sessions.newCode(), "url": "http://" + n.localAddr + "/ui/", "validitySec": int(uiCodeLife.Seconds())})
+	})
 	top := http.NewServeMux()
+	sessions.handle(top)
 	top.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { answer(w, map[string]bool{"ok": true}) })
 	top.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 && !sessions.in(r) {
 			refuse(w, http.StatusUnauthorized, "local.token", "want the bearer token of this node's local.token file")
 			return
 		}

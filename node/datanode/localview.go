@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/node/meter"
 )
 
@@ -14,7 +15,9 @@ type localAgreement struct {
 	State     contracts.AgreementState `json:"state"`
 	Grant     contracts.GrantState     `json:"grant"`
 	Product   contracts.ID             `json:"product"`
+	Version   contracts.ID             `json:"version"`
 	Role      string                   `json:"role"`
+	Policy    policy.Policy            `json:"policy"` // what the grant allows
 	Provider  *meter.LogState          `json:"provider,omitempty"`
 	Consumer  *localConsumer           `json:"consumer,omitempty"`
 	Breach    string                   `json:"breach,omitempty"`
@@ -43,7 +46,8 @@ func (n *Node) localAgreements(w http.ResponseWriter, r *http.Request) {
 	}
 	out := []localAgreement{}
 	for _, d := range deals {
-		x := localAgreement{Agreement: d.id, Kind: d.agreement.Kind, State: d.agreement.State, Grant: d.grant.State, Product: d.agreement.Product, Role: "provider"}
+		x := localAgreement{Agreement: d.id, Kind: d.agreement.Kind, State: d.agreement.State, Grant: d.grant.State, Product: d.agreement.Product,
+			Version: d.grant.Version, Role: "provider", Policy: d.grant.Policy}
 		if d.agreement.Buyer == n.cfg.Member {
 			x.Role = "consumer"
 		}

@@ -34,6 +34,7 @@ const usage = `datanode: 会员数据节点 · a member's data node
   datanode report  --config FILE --dataset NAME --version ID
                                                  report a dataset to the ledger, through the running node
   datanode status  --config FILE                 where the running node stands
+  datanode ui      --config FILE                 the page for private queries: prints its address and a code to type there
   datanode sign    --key FILE                    show and sign prepared bytes from standard input
 
 A node runs one process (datanode run); import needs it stopped, call, report and status need it running.
@@ -50,7 +51,7 @@ type command struct {
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "status": statusNode, "report": reportDataset, "sign": sign}
+	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI}
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
 		fmt.Fprint(out, usage)
 		return 0

@@ -1,0 +1,236 @@
+// The page of a member's own node. It talks to that node and to nothing else: see the content security policy.
+'use strict'
+
+const words = {
+  title: ['数据节点', 'data node'],
+  door: ['本页由本机构自己的节点提供，仅限本机。所填的企业代码只发往本节点。请输入 datanode ui 显示的代码。', 'This page comes from your own node, on this machine only. A company’s code that you type goes to this node alone. Type the code that datanode ui shows.'],
+  code: ['代码', 'code'], enter: ['进入', 'enter'], leave: ['退出', 'leave'], lang: ['English', '中文'],
+  ask: ['查询', 'ask'], learns: ['谁知道什么', 'who learns what'], agreements: ['合约', 'agreements'],
+  foot: ['可用不可见，附对手与各方所知；非商用密码认证产品。', 'Usable, not visible: always beside the adversary and who learns what. Not certified commercial cryptography.'],
+  agreement: ['合约', 'agreement'], purpose: ['目的', 'purpose'], fields: ['字段', 'fields'], subject: ['统一社会信用代码', 'credit code'],
+  subjects: ['统一社会信用代码，每行一个', 'credit codes, one a line'], consent: ['授权编号', 'consent'], consentKey: ['授权密钥（64 位十六进制）', 'consent key (64 hex digits)'],
+  consents: ['每行：信用代码 授权编号 授权密钥', 'a line each: credit code, consent, consent key'],
+  spec: ['查询描述（JSON）', 'query (JSON)'], model: ['模型编号', 'model'], none: ['没有可用的合约', 'no agreement for this'],
+  busy: ['正在进行…', 'working…'], billed: ['计费', 'billed'], receipt: ['收据', 'receipt'], outcome: ['结果', 'outcome'], learnt: ['本次各方所知', 'what each party learnt just now'],
+  you: ['本行', 'you'], provider: ['供方节点', 'provider’s node'], market: ['交易所', 'the market'], service: ['授权服务', 'consent service'], others: ['其他人', 'others'],
+  followed: ['已跟随账本至', 'followed the ledger to'], units: ['笔', 'units'], go: ['发送', 'send'],
+}
+const market = ['用量合计，不含对象', 'totals of use, never whom about']
+const semi = ['半诚实：各方照协议行事，但会记录所见', 'semi-honest: everybody keeps to the protocol and remembers what they see']
+
+// What the node offers, by operation: the form, where it is sent, and who learns what.
+const modes = [
+  { op: 'query', name: ['逐户查询', 'query'], path: '/v1/calls', form: ['agreement', 'purpose', 'fields', 'subject', 'consent', 'consentKey'],
+    about: ['把企业代码发给供方节点，供方返回约定字段。', 'Sends the company’s code to the provider’s node, which answers the agreed fields.'],
+    learns: { you: ['该企业的约定字段', 'the agreed fields of that company'], provider: ['查的是哪家企业、目的、时间', 'which company, for what, when'], market }, adversary: ['双方受合约约束；收据不可抵赖', 'both sides are bound by contract; receipts can’t be denied'] },
+  { op: 'private_lookup', name: ['隐私查询', 'private lookup'], path: '/v1/lookups', form: ['agreement', 'purpose', 'fields', 'subjects'],
+    about: ['代码经盲化后发送：供方计费、作答，但不知查的是谁。', 'Codes are blinded first: the provider answers and is paid, and does not learn which.'],
+    learns: { you: ['所查企业的行，及表的行数', 'the rows of those asked about, and the table’s size'], provider: ['笔数、目的、时间；不知是谁', 'how many, for what, when; never which'], market },
+    adversary: ['对供方无条件隐藏；取整张表或注明 k 的分桶', 'hidden unconditionally from the provider; the whole table is fetched, or a bucket whose k is stated'] },
+  { op: 'consent_lookup', name: ['授权绑定查询', 'consent-bound lookup'], path: '/v1/lookups', form: ['agreement', 'purpose', 'fields', 'consents'],
+    about: ['仅可查询账本上有授权的企业，供方仍不知是谁。凭证五分钟内有效；撤回后不再签发；已打开的行在密钥期内仍可打开。', 'Only companies whose consent is on the ledger; the provider still does not learn which. A ticket lives five minutes at most, none is given after revocation, opened rows stay open until the key epoch ends.'],
+    learns: { you: ['有授权企业的行', 'the rows of those who consented'], provider: ['笔数、目的、时间；不知是谁', 'how many, for what, when; never which'], service: ['本行、企业、时间', 'you, the company, the time'], market },
+    adversary: ['授权服务与供方合谋可知是谁', 'the consent service and the provider together can learn which'] },
+  { op: 'compute', name: ['统计计算', 'compute'], path: '/v1/computations', form: ['agreement', 'purpose', 'fields', 'spec'],
+    about: ['在供方节点内计算，只返回加噪的汇总；样本过小不返回，隐私预算由全部使用方共用。', 'Computed inside the provider’s node; only noisy aggregates leave. Small cohorts are left out; the privacy budget is shared by all consumers.'],
+    learns: { you: ['加噪汇总，及所耗预算', 'noisy aggregates, and the budget spent'], provider: ['查询的全文', 'the whole query'], market }, adversary: ['差分隐私 (ε, δ)', 'differential privacy (ε, δ)'] },
+  { op: 'psi', name: ['名单求交', 'intersection'], path: '/v1/intersections', form: ['agreement', 'purpose', 'subjects'],
+    about: ['本行名单与供方名单求交：本行知道哪些重合，供方只知道名单大小。', 'Your list and the provider’s: you learn which are in both, the provider how many you brought.'],
+    learns: { you: ['重合的企业，及对方名单大小', 'the companies in both, and the size of the other list'], provider: ['本行名单的大小', 'the size of your list'], market }, adversary: semi },
+  { op: 'joint_score', name: ['联合评分', 'joint score'], path: '/v1/scores', form: ['agreement', 'purpose', 'fields', 'model', 'subjects'],
+    about: ['以本行已登记、经评估的加密模型，对供方特征评分。', 'Your registered, attested, encrypted model scores the provider’s features.'],
+    learns: { you: ['每户的整数分，别无其他', 'an integer score of each company, and nothing else'], provider: ['哪些企业、模型的特征数；不知权重与得分', 'which companies, how many features; neither weights nor scores'], market },
+    adversary: ['模型须经评估；每户评分次数有上限', 'a model is attested, and a company’s evaluations are capped'] },
+]
+
+let lang = (localStorage.getItem('lang') ?? (navigator.language.startsWith('zh') ? '0' : '1')) === '1' ? 1 : 0
+let deals = []
+let chosen = modes[0]
+
+const $ = (id) => document.getElementById(id)
+const say = (key) => (words[key] ?? [key, key])[lang]
+const make = (tag, text, attrs = {}) => {
+  const e = document.createElement(tag)
+  if (text !== undefined) e.textContent = text
+  for (const [k, v] of Object.entries(attrs)) e.setAttribute(k, v)
+  return e
+}
+
+async function ask (method, path, body) {
+  const r = await fetch(path, { method, headers: body ? { 'Content-Type': 'application/json' } : {}, body: body && JSON.stringify(body), credentials: 'same-origin', redirect: 'error' })
+  const a = await r.json().catch(() => ({ code: 'failure', detail: String(r.status) }))
+  if (!r.ok) throw Object.assign(new Error(a.detail ?? a.title ?? a.code), { code: a.code, status: r.status })
+  return a
+}
+
+function texts () {
+  document.documentElement.lang = lang ? 'en' : 'zh-CN'
+  for (const e of document.querySelectorAll('[data-t]')) e.textContent = say(e.dataset.t)
+  $('lang').textContent = say('lang')
+  $('leave').textContent = say('leave')
+}
+
+function usable (op) { return deals.filter((d) => d.role === 'consumer' && d.state === 'active' && d.grant === 'active' && (d.policy.operations ?? []).includes(op)) }
+
+function showModes () {
+  $('modes').replaceChildren(...modes.map((m) => {
+    const b = make('button', m.name[lang], { type: 'button', role: 'tab', 'aria-selected': m === chosen })
+    b.onclick = () => { chosen = m; $('answer').replaceChildren(); $('progress').textContent = ''; showModes() }
+    return b
+  }))
+  $('about').textContent = chosen.about[lang]
+  $('adversary').textContent = chosen.adversary[lang]
+  $('learns').tBodies[0].replaceChildren(...Object.entries(chosen.learns).map(([who, what]) => row(say(who), what[lang])))
+  showForm()
+}
+
+function row (head, cell) {
+  const r = make('tr')
+  r.append(make('th', head, { scope: 'row' }), cell instanceof Node ? cell : make('td', cell))
+  return r
+}
+
+function showForm () {
+  const f = $('query')
+  f.replaceChildren()
+  const ds = usable(chosen.op)
+  if (!ds.length) { f.append(make('p', say('none'), { class: 'quiet' })); return }
+  const deal = () => ds.find((d) => d.agreement === f.elements.agreement.value) ?? ds[0]
+  for (const name of chosen.form) {
+    const l = make('label')
+    l.append(make('span', say(name)))
+    let e
+    if (name === 'agreement') {
+      e = make('select', undefined, { name })
+      for (const d of ds) e.append(make('option', d.agreement, { value: d.agreement }))
+    } else if (name === 'purpose') {
+      e = make('select', undefined, { name })
+      for (const p of ds[0].policy.purposes) e.append(make('option', p, { value: p }))
+    } else if (['subjects', 'consents', 'spec'].includes(name)) {
+      e = make('textarea', undefined, { name, required: '', spellcheck: 'false', autocomplete: 'off' })
+    } else {
+      e = make('input', undefined, { name, autocomplete: 'off', spellcheck: 'false' })
+      if (name === 'fields') e.value = ds[0].policy.fields.join(',')
+      if (!name.startsWith('consent')) e.required = true
+    }
+    l.append(e)
+    f.append(l)
+  }
+  f.elements.agreement.onchange = () => {
+    if (f.elements.fields) f.elements.fields.value = deal().policy.fields.join(',')
+    f.elements.purpose.replaceChildren(...deal().policy.purposes.map((p) => make('option', p, { value: p })))
+  }
+  const go = make('button', say('go'), { type: 'submit' })
+  f.append(go)
+  f.onsubmit = async (ev) => {
+    ev.preventDefault()
+    go.disabled = true
+    $('answer').replaceChildren()
+    $('progress').textContent = say('busy')
+    try { showAnswer(await ask('POST', chosen.path, request(f.elements))) } catch (e) { showRefusal(e) }
+    $('progress').textContent = ''
+    go.disabled = false
+    room().catch(() => {})
+  }
+}
+
+function request (es) {
+  const lines = (s) => s.split(/\s*\n\s*/).filter(Boolean)
+  const q = { operation: chosen.op }
+  for (const name of chosen.form) {
+    const v = es[name].value.trim()
+    if (v === '') continue
+    if (name === 'fields') q.fields = v.split(/\s*,\s*/)
+    else if (name === 'subjects') q.subjects = lines(v)
+    else if (name === 'consents') q.consents = lines(v).map((l) => { const [subject, consent, consentKey] = l.split(/[\s,]+/); return { subject, consent, consentKey } })
+    else if (name === 'spec') q.spec = JSON.parse(v)
+    else q[name] = v
+  }
+  return q
+}
+
+function value (v) {
+  if (v === null || typeof v !== 'object') return make('td', String(v))
+  const td = make('td')
+  if (Array.isArray(v) && v.length && v.every((x) => x && typeof x === 'object')) {
+    const keys = [...new Set(v.flatMap(Object.keys))]
+    const t = make('table')
+    const h = make('tr')
+    h.append(...keys.map((k) => make('th', k)))
+    t.append(h)
+    for (const x of v.slice(0, 200)) {
+      const r = make('tr')
+      r.append(...keys.map((k) => value(x[k] ?? '')))
+      t.append(r)
+    }
+    td.append(t)
+  } else if (Array.isArray(v)) td.textContent = v.slice(0, 500).join(', ')
+  else {
+    const t = make('table')
+    for (const [k, x] of Object.entries(v)) t.append(row(k, value(x)))
+    td.append(t)
+  }
+  return td
+}
+
+function showAnswer (a) {
+  const t = make('table')
+  for (const [k, v] of Object.entries(a)) if (v !== '' && v !== null && k !== 'learnt') t.append(row(say(k), value(v)))
+  $('answer').replaceChildren(t)
+  if (a.learnt) {
+    const l = make('table')
+    for (const [who, what] of Object.entries(a.learnt)) l.append(row(say(who), value(what)))
+    $('answer').append(make('h2', say('learnt')), l)
+  }
+}
+
+function showRefusal (e) {
+  const p = make('p', `${e.code ?? ''} ${e.message}`, { class: 'bad' })
+  $('answer').replaceChildren(p)
+  if (e.status === 401) enter()
+}
+
+async function room () {
+  const [st, ag] = await Promise.all([ask('GET', '/v1/status'), ask('GET', '/v1/agreements')])
+  deals = ag.agreements
+  $('where').textContent = `${say('followed')} ${st.followed} · ${st.node.slice(0, 8)}`
+  $('problems').textContent = Object.entries(st.problems ?? {}).map(([k, v]) => `${k}: ${v}`).join(' · ')
+  $('agreements').replaceChildren(...deals.map((d) => {
+    const t = make('table')
+    const totals = d.consumer?.totals ?? d.provider?.totals
+    t.append(row(`${d.agreement.slice(0, 8)}…`, `${d.role} · ${d.state} · ${d.grant}`))
+    if (totals) t.append(row(say('billed'), `${totals.units} ${say('units')}`))
+    t.append(row('', (d.policy.operations ?? []).join(', ')))
+    return t
+  }))
+}
+
+function enter () {
+  $('room').hidden = true
+  $('leave').hidden = true
+  $('door').hidden = false
+  $('code').focus()
+}
+
+async function start () {
+  texts()
+  try { await room() } catch (e) {
+    if (e.status !== 401) $('door-error').textContent = e.message
+    enter()
+    return
+  }
+  $('door').hidden = true
+  $('room').hidden = false
+  $('leave').hidden = false
+  if (!usable(chosen.op).length) chosen = modes.find((m) => usable(m.op).length) ?? chosen
+  showModes()
+}
+
+$('door').onsubmit = async (ev) => {
+  ev.preventDefault()
+  $('door-error').textContent = ''
+  try { await ask('POST', '/ui/session', { code: $('code').value.trim() }); $('code').value = ''; await start() } catch (e) { $('door-error').textContent = e.message }
+}
+$('lang').onclick = () => { lang = 1 - lang; localStorage.setItem('lang', String(lang)); texts(); if (!$('room').hidden) { showModes(); room().catch(() => {}) } }
+$('leave').onclick = async () => { try { await ask('DELETE', '/ui/session') } finally { enter() } }
+start()
