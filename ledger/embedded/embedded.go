@@ -22,6 +22,7 @@ import (
 	"github.com/transparency-dev/merkle/rfc6962"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/verifying"
 	"github.com/bund-exchange/bund/ledger"
 )
 
@@ -74,6 +75,7 @@ const (
 	maxBatch  = 1024      // commands in one append
 	maxQueue  = 4096      // submissions waiting
 	maxBehind = 4_000_000 // changed keys that the state store may lack
+	busyKeys  = 64        // signers' keys with tables, in each of two generations; 20 MB
 	cacheKeys = 50_000    // records of the state store kept by the sequencer, in each of two generations
 )
 
@@ -146,7 +148,8 @@ func (c Config) withDefaults() Config {
 		c.FlushEvery = 2 * time.Second
 	}
 	if c.Rules.Decode == nil {
-		c.Rules = Rules{Decode: contracts.Decode, Apply: contracts.Apply}
+		v := verifying.New(busyKeys)
+		c.Rules = Rules{Apply: contracts.Apply, Decode: func(s contracts.Submission) (*contracts.Command, error) { return contracts.DecodeWith(s, v.Verify) }}
 	}
 	return c
 }
