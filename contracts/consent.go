@@ -162,7 +162,7 @@ var consentKinds = []*spec{
 }
 
 func (t *tx) checkScope(s *ConsentScope) (provider ID, r *Refusal) {
-	p, ok := get[Product](t, KeyProduct(s.Product))
+	p, ok := peek[Product](t, KeyProduct(s.Product))
 	if !ok {
 		return "", refuse("product.unknown", "no product has this id").at("scope.product")
 	}

@@ -27,7 +27,7 @@ type Use struct {
 // answers a *Refusal, a failure, or the grant and consent that allow the use. Quota and calls of a consent are counts
 // that the node keeps; staleness of the state is the follower's to say, before.
 func MayUse(st State, now Millis, u Use) (*Grant, *Consent, error) {
-	t := &tx{st: st, env: Env{Now: now}, spec: &spec{}}
+	t := &tx{st: st, env: Env{Now: now}, spec: &spec{}, looks: true}
 	t.kept, _ = st.(Decoded)
 	var ok bool
 	if t.rules, ok = get[Rulebook](t, keyRulebook); !ok {

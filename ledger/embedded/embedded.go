@@ -76,7 +76,9 @@ const (
 	maxQueue  = 4096      // submissions waiting
 	maxBehind = 4_000_000 // changed keys that the state store may lack
 	busyKeys  = 64        // signers' keys with tables, in each of two generations; 20 MB
-	cacheKeys = 50_000    // records of the state store kept by the sequencer, in each of two generations
+
+	cacheKeys    = 50_000 // values of the state store kept by the sequencer, in each of two generations
+	cacheRecords = 10_000 // decoded records kept by it, in each of two generations
 )
 
 // Ledger is an open embedded ledger. There is one at a time for a folder, kept by a file lock.
@@ -103,8 +105,9 @@ type Ledger struct {
 	metrics *metrics
 
 	// The sequencer's own.
-	cache *cache
-	floor contracts.Millis // no later entry is earlier than this
+	cache   *cache
+	records *records
+	floor   contracts.Millis // no later entry is earlier than this
 }
 
 var _ ledger.Ledger = (*Ledger)(nil)
@@ -118,7 +121,7 @@ func Open(cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, queue: make(chan *unit, maxQueue), ready: make(chan []*unit), closing: make(chan struct{}), done: make(chan struct{}),
-		kick: make(chan struct{}, 1), grew: make(chan struct{}), cache: newCache(cacheKeys), metrics: newMetrics(),
+		kick: make(chan struct{}, 1), grew: make(chan struct{}), cache: newCache(cacheKeys), records: newRecords(cacheRecords), metrics: newMetrics(),
 	}
 	if err := l.open(); err != nil {
 		l.release()
