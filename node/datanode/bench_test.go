@@ -165,8 +165,8 @@ func hexKey(s string) ([]byte, error) {
 // benchTables opens the PostgreSQL that the vault looks up in.
 func benchTables(b *testing.B) *sqlx.DB {
 	db := pgtest.New(b)
+	db.SetMaxOpenConns(benchCallers) // first: it bounds what may stay idle
 	db.SetMaxIdleConns(benchCallers)
-	db.SetMaxOpenConns(benchCallers)
 	return db
 }
 
