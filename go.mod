@@ -3,6 +3,7 @@ module github.com/bund-exchange/bund
 go 1.26.0
 
 require (
+	filippo.io/edwards25519 v1.1.0
 	github.com/cloudflare/circl v1.6.5
 	github.com/duckdb/duckdb-go/v2 v2.5.5
 	github.com/getkin/kin-openapi v0.152.0

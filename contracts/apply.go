@@ -38,6 +38,7 @@ func KeyCommand(id ID) string { return "cmd/" + string(id) }
 // and decides nothing.
 func Apply(st State, env Env, cmd *Command) (*Result, error) {
 	t := &tx{st: st, env: env, cmd: cmd, spec: cmd.spec, writes: map[string][]byte{}, used: make([]bool, len(cmd.Openings))}
+	t.kept, _ = st.(Decoded)
 	res, refusal := t.apply()
 	if t.err != nil {
 		return nil, t.err
@@ -59,8 +60,8 @@ func (t *tx) apply() (*Result, *Refusal) {
 		}
 		return nil, refuse("command.id_reused", "this command id was accepted with other bytes").at("id")
 	}
-	t.gen, _ = get[genesisRecord](t, keyGenesis)
-	t.rules, _ = get[Rulebook](t, keyRulebook)
+	t.gen, _ = peek[genesisRecord](t, keyGenesis)
+	t.rules, _ = peek[Rulebook](t, keyRulebook)
 	if t.gen != nil && t.rules == nil {
 		t.fail(errNoRulebook)
 		return nil, nil

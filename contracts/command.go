@@ -59,15 +59,18 @@ func (c *Command) Body() any { return c.body }
 
 // Decode checks everything about a submission that needs no state: form, limits, kind, and every signature. It is
 // pure and safe to run in parallel. Its error is always a *Refusal.
-func Decode(sub Submission) (*Command, error) {
-	c, r := decode(sub)
+func Decode(sub Submission) (*Command, error) { return DecodeWith(sub, PublicKey.Verify) }
+
+// DecodeWith is Decode with another way to compute what PublicKey.Verify answers. It must answer the same, always.
+func DecodeWith(sub Submission, verify func(k PublicKey, msg, sig []byte) bool) (*Command, error) {
+	c, r := decode(sub, verify)
 	if r != nil {
 		return nil, r
 	}
 	return c, nil
 }
 
-func decode(sub Submission) (*Command, *Refusal) {
+func decode(sub Submission, verify func(k PublicKey, msg, sig []byte) bool) (*Command, *Refusal) {
 	if len(sub.Raw) > MaxCommandBytes {
 		return nil, refuse("command.too_large", "a command has at most %d bytes", MaxCommandBytes)
 	}
@@ -98,7 +101,7 @@ func decode(sub Submission) (*Command, *Refusal) {
 	}
 	c.body = body
 	c.Digest = HashOf("bund/digest/v1", sub.Raw)
-	if r := c.checkSignatures(); r != nil {
+	if r := c.checkSignatures(verify); r != nil {
 		return nil, r
 	}
 	if len(c.Openings) > MaxOpenings {
@@ -112,7 +115,7 @@ func decode(sub Submission) (*Command, *Refusal) {
 	return c, nil
 }
 
-func (c *Command) checkSignatures() *Refusal {
+func (c *Command) checkSignatures(verify func(k PublicKey, msg, sig []byte) bool) *Refusal {
 	if n := len(c.Signatures); n == 0 || n > MaxSignatures {
 		return refuse("signature.count", "want 1 to %d signatures", MaxSignatures)
 	}
@@ -131,7 +134,7 @@ func (c *Command) checkSignatures() *Refusal {
 				return refuse("signature.duplicate", "one key signed twice")
 			}
 		}
-		if !s.Key.Verify(c.Raw, s.Sig) {
+		if !verify(s.Key, c.Raw, s.Sig) {
 			return refuse("signature.invalid", "signature %d does not verify over the received bytes", i)
 		}
 	}

@@ -163,7 +163,7 @@ var consentKinds = []*spec{
 
 // checkScope gives the member behind the node that checks the consent: the provider, or a consent service.
 func (t *tx) checkScope(s *ConsentScope) (checks ID, r *Refusal) {
-	p, ok := get[Product](t, KeyProduct(s.Product))
+	p, ok := peek[Product](t, KeyProduct(s.Product))
 	if !ok {
 		return "", refuse("product.unknown", "no product has this id").at("scope.product")
 	}

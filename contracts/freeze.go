@@ -27,7 +27,7 @@ var freezeKinds = []*spec{
 
 func (t *tx) notFrozen(targets ...ID) *Refusal {
 	for _, id := range targets {
-		if f, ok := get[Freeze](t, KeyFreeze(id)); ok && f.Lifted == 0 {
+		if f, ok := peek[Freeze](t, KeyFreeze(id)); ok && f.Lifted == 0 {
 			return refuse("freeze.frozen", "a regulator's freeze is in force")
 		}
 	}

@@ -106,9 +106,9 @@ func applyNodeRetire(t *tx, b *NodeRetire) *Refusal {
 	return nil
 }
 
-// servingNode gives a node of the member that is in service.
+// servingNode gives a node of the member that is in service. Nobody changes what it gives.
 func (t *tx) servingNode(id, member ID, field string) (*Node, *Refusal) {
-	n, ok := get[Node](t, KeyNode(id))
+	n, ok := peek[Node](t, KeyNode(id))
 	if !ok || n.Member != member {
 		return nil, refuse("node.unknown", "the member has no such node").at(field)
 	}

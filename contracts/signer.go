@@ -17,7 +17,7 @@ func (t *tx) authenticate() *Refusal {
 		return refuse("member.missing", "this kind needs a member").at("member")
 	}
 	for i, s := range t.cmd.Signatures {
-		k, ok := get[Key](t, KeyKey(s.Key.ID()))
+		k, ok := peek[Key](t, KeyKey(s.Key.ID()))
 		if !ok {
 			return refuse("key.unknown", "the key of signature %d is not on the ledger", i)
 		}
@@ -32,7 +32,7 @@ func (t *tx) authenticate() *Refusal {
 		}
 		sg := signer{member: k.Member, person: k.Person, custody: k.Custody}
 		if k.Person != "" {
-			p, ok := get[Person](t, KeyPerson(k.Member, k.Person))
+			p, ok := peek[Person](t, KeyPerson(k.Member, k.Person))
 			if !ok || p.Dismissed != 0 {
 				return refuse("person.dismissed", "the person of signature %d no longer signs for its member", i)
 			}
@@ -45,9 +45,9 @@ func (t *tx) authenticate() *Refusal {
 
 // signedBy demands that the member is active, holds the role, and that distinct people of it with these duties signed.
 func (t *tx) signedBy(member ID, role Role, duties ...Duty) *Refusal {
-	m, r := t.member(member)
-	if r != nil {
-		return r
+	m, ok := peek[Member](t, KeyMember(member))
+	if !ok {
+		return refuse("member.unknown", "no member has this id")
 	}
 	if m.State != Active && !(t.spec.suspended && m.State == Suspended) {
 		return refuse("member.not_active", "the member is %s", m.State)

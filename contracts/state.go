@@ -21,7 +21,7 @@ type State interface {
 }
 
 // Decoded is a State that remembers records in their decoded form, for a reader that asks the same few again and again.
-// MayUse asks it; Apply never does, since its handlers change what they read.
+// MayUse asks it for all that it reads, Apply only for what every command reads and none changes in place: see peek.
 type Decoded interface {
 	State
 	// Record gives what read makes of the value of key, nil when there is none. Nobody changes what it gives.
@@ -44,7 +44,8 @@ var errNoRulebook = errors.New("contracts: the state has no rulebook")
 // in err; reads after it give "absent", and Apply reports the failure whatever the handler answered.
 type tx struct {
 	st    State
-	kept  Decoded // st, when it remembers records and nobody changes what is read
+	kept  Decoded // st, when it remembers records
+	looks bool    // nothing that is read is changed: MayUse
 	env   Env
 	cmd   *Command
 	spec  *spec
@@ -82,16 +83,37 @@ func (t *tx) raw(key string) []byte {
 
 func (t *tx) has(key string) bool { return t.raw(key) != nil }
 
-// get reads a record. What State holds was written by Apply, so bytes that don't decode are a failure.
+// get reads a record, for its caller to change. What State holds was written by Apply, so bytes that don't decode are a
+// failure.
 func get[T any](t *tx, key string) (*T, bool) {
-	if t.kept != nil {
-		r, err := t.kept.Record(key, func(v []byte) (any, error) { return Read[T](v) })
-		if err != nil {
-			t.fail(fmt.Errorf("couldn't read %s: %w", key, err))
-		}
-		rec, ok := r.(*T)
-		return rec, ok
+	if t.looks {
+		return peek[T](t, key)
 	}
+	return fresh[T](t, key)
+}
+
+// peek is get for a record, and all that it points to, that nobody changes: State may give the same one again.
+func peek[T any](t *tx, key string) (*T, bool) {
+	if t.kept == nil {
+		return fresh[T](t, key)
+	}
+	if _, own := t.writes[key]; own {
+		t.fail(fmt.Errorf("%w: read of the written key %s", errRule, key))
+		return nil, false
+	}
+	r, err := t.kept.Record(key, func(v []byte) (any, error) { return Read[T](v) })
+	if err != nil {
+		t.fail(fmt.Errorf("couldn't read %s: %w", key, err))
+		return nil, false
+	}
+	rec, ok := r.(*T)
+	if r != nil && !ok {
+		t.fail(fmt.Errorf("%w: %s holds a %T, read as a %T", errRule, key, r, rec))
+	}
+	return rec, ok
+}
+
+func fresh[T any](t *tx, key string) (*T, bool) {
 	v := t.raw(key)
 	if v == nil {
 		return nil, false

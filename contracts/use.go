@@ -46,7 +46,7 @@ func MayUse(st State, now Millis, u Use) (*Grant, *Consent, error) {
 
 // question begins a question to followed state.
 func question(st State, now Millis) *tx {
-	t := &tx{st: st, env: Env{Now: now}, spec: &spec{}}
+	t := &tx{st: st, env: Env{Now: now}, spec: &spec{}, looks: true}
 	t.kept, _ = st.(Decoded)
 	var ok bool
 	if t.rules, ok = get[Rulebook](t, keyRulebook); !ok {

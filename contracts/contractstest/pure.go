@@ -9,8 +9,8 @@ import (
 	"github.com/bund-exchange/bund/contracts"
 )
 
-// Pure executes submissions with the rules alone and keeps what a ledger would keep. It applies every command twice and
-// fails when the two differ.
+// Pure executes submissions with the rules alone and keeps what a ledger would keep. It applies every command twice, the
+// second time on a state that remembers records, and fails when the two differ or a remembered record was changed.
 type Pure struct {
 	*State
 	Ledger   string
@@ -53,7 +53,11 @@ func (p *Pure) Apply(sub contracts.Submission) (*contracts.Result, error) {
 	}
 	env := contracts.Env{Ledger: p.Ledger, Now: now}
 	res, err := contracts.Apply(p.State, env, cmd)
-	again, err2 := contracts.Apply(p.State, env, cmd)
+	kept := &remembering{p.State, map[string]any{}}
+	again, err2 := contracts.Apply(kept, env, cmd)
+	if err := kept.changed(); err != nil {
+		return nil, err
+	}
 	if fmt.Sprint(err) != fmt.Sprint(err2) {
 		return nil, fmt.Errorf("contractstest: applied twice: %v, then %v", err, err2)
 	}

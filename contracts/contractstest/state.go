@@ -3,11 +3,13 @@
 package contractstest
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/canon"
 )
 
 // State is a State in memory that breaks loudly when a rule of the house is broken: keys outside printable ASCII, a
@@ -31,6 +33,38 @@ func (s *State) Get(key string) ([]byte, error) {
 		return nil, nil
 	}
 	return slices.Clone(v), nil
+}
+
+// remembering is a State that gives decoded records, the same one each time. Afterwards changed names those that a rule
+// has changed in place, which no rule may.
+type remembering struct {
+	*State
+	records map[string]any
+}
+
+// Record implements contracts.Decoded.
+func (r *remembering) Record(key string, read func([]byte) (any, error)) (any, error) {
+	if x, ok := r.records[key]; ok {
+		return x, nil
+	}
+	v, err := r.Get(key)
+	if err != nil || v == nil {
+		return nil, err
+	}
+	x, err := read(v)
+	if err == nil {
+		r.records[key] = x
+	}
+	return x, err
+}
+
+func (r *remembering) changed() error {
+	for _, k := range slices.Sorted(maps.Keys(r.records)) {
+		if !bytes.Equal(canon.Marshal(r.records[k]), r.m[k]) {
+			return fmt.Errorf("contractstest: a rule changed the record of %s, which others read", k)
+		}
+	}
+	return nil
 }
 
 func checkKey(key string) error {

@@ -22,6 +22,7 @@ import (
 	"github.com/transparency-dev/merkle/rfc6962"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/verifying"
 	"github.com/bund-exchange/bund/ledger"
 )
 
@@ -74,7 +75,10 @@ const (
 	maxBatch  = 1024      // commands in one append
 	maxQueue  = 4096      // submissions waiting
 	maxBehind = 4_000_000 // changed keys that the state store may lack
-	cacheKeys = 50_000    // records of the state store kept by the sequencer, in each of two generations
+	busyKeys  = 64        // signers' keys with tables, in each of two generations; 20 MB
+
+	cacheKeys    = 50_000 // values of the state store kept by the sequencer, in each of two generations
+	cacheRecords = 10_000 // decoded records kept by it, in each of two generations
 )
 
 // Ledger is an open embedded ledger. There is one at a time for a folder, kept by a file lock.
@@ -101,8 +105,9 @@ type Ledger struct {
 	metrics *metrics
 
 	// The sequencer's own.
-	cache *cache
-	floor contracts.Millis // no later entry is earlier than this
+	cache   *cache
+	records *records
+	floor   contracts.Millis // no later entry is earlier than this
 }
 
 var _ ledger.Ledger = (*Ledger)(nil)
@@ -116,7 +121,7 @@ func Open(cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, queue: make(chan *unit, maxQueue), ready: make(chan []*unit), closing: make(chan struct{}), done: make(chan struct{}),
-		kick: make(chan struct{}, 1), grew: make(chan struct{}), cache: newCache(cacheKeys), metrics: newMetrics(),
+		kick: make(chan struct{}, 1), grew: make(chan struct{}), cache: newCache(cacheKeys), records: newRecords(cacheRecords), metrics: newMetrics(),
 	}
 	if err := l.open(); err != nil {
 		l.release()
@@ -146,7 +151,8 @@ func (c Config) withDefaults() Config {
 		c.FlushEvery = 2 * time.Second
 	}
 	if c.Rules.Decode == nil {
-		c.Rules = Rules{Decode: contracts.Decode, Apply: contracts.Apply}
+		v := verifying.New(busyKeys)
+		c.Rules = Rules{Apply: contracts.Apply, Decode: func(s contracts.Submission) (*contracts.Command, error) { return contracts.DecodeWith(s, v.Verify) }}
 	}
 	return c
 }

@@ -243,7 +243,7 @@ func (l *Ledger) decode(sub contracts.Submission) (cmd *contracts.Command, err e
 
 func (l *Ledger) apply(v *view, env contracts.Env, cmd *contracts.Command) (res *contracts.Result, err error) {
 	defer l.survive(&err)
-	return l.cfg.Rules.Apply(v, env, cmd)
+	return l.cfg.Rules.Apply(deciding{v, l.records}, env, cmd)
 }
 
 func (l *Ledger) survive(err *error) {

@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"bytes"
+
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/bund-exchange/bund/contracts"
@@ -73,4 +75,57 @@ func (c *cache) put(key string, x cell) {
 func (c *cache) drop(key string) {
 	delete(c.young, key)
 	delete(c.old, key)
+}
+
+// deciding is the view that the rules get from the sequencer: records that every command reads are remembered in their
+// decoded form.
+type deciding struct {
+	*view
+	records *records
+}
+
+var _ contracts.Decoded = deciding{}
+
+// Record gives what read makes of the value of key, nil when there is none.
+func (d deciding) Record(key string, read func([]byte) (any, error)) (any, error) {
+	c, ok := d.find(key)
+	if !ok {
+		return nil, nil
+	}
+	return d.records.read(key, c.value, read)
+}
+
+// records remembers decoded records in two generations, as cache does. A record is known again by its value, so that
+// nothing needs to be told when it is written. One goroutine uses it.
+type records struct {
+	limit      int
+	young, old map[string]remembered
+}
+
+type remembered struct {
+	value  []byte
+	record any
+}
+
+func newRecords(limit int) *records {
+	return &records{limit: limit, young: map[string]remembered{}, old: map[string]remembered{}}
+}
+
+func (r *records) read(key string, value []byte, read func([]byte) (any, error)) (any, error) {
+	x, ok := r.young[key]
+	if ok && bytes.Equal(x.value, value) {
+		return x.record, nil
+	}
+	if x, ok = r.old[key]; !ok || !bytes.Equal(x.value, value) {
+		record, err := read(value)
+		if err != nil {
+			return nil, err
+		}
+		x = remembered{value, record}
+	}
+	if len(r.young) >= r.limit {
+		r.young, r.old = map[string]remembered{}, r.young
+	}
+	r.young[key] = x
+	return x.record, nil
 }

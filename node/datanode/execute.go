@@ -101,19 +101,18 @@ func (n *Node) query(ctx context.Context, pass *gate.Pass, _ *meter.Call) (meter
 		n.log.ErrorContext(ctx, "a lookup failed", "product", product, "err", a.Err)
 	}
 	body := Body{Outcome: string(a.Outcome), Detail: a.Detail}
+	res := meter.Result{Outcome: outcomes[a.Outcome], AsOf: a.AsOf, KnownAt: a.KnownAt, Snapshot: a.Snapshot.Bytes()}
 	switch a.Outcome {
 	case vault.Found:
 		body.Values = a.Map()
-		err = use.Keep()
+		res.Before = use.Count()
 	case vault.NotFound:
-		err = use.Keep()
+		res.Before = use.Count()
 	default:
 		use.Release()
 	}
-	if err != nil {
-		return meter.Result{}, err
-	}
-	return meter.Result{Body: canon.Marshal(body), Outcome: outcomes[a.Outcome], AsOf: a.AsOf, KnownAt: a.KnownAt, Snapshot: a.Snapshot.Bytes()}, nil
+	res.Body = canon.Marshal(body)
+	return res, nil
 }
 
 // looker is what answers for a product: a dataset of the vault. Benchmarks put others in its place.

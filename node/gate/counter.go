@@ -15,18 +15,18 @@ import (
 // Counter keeps how often each consent was used. A use is held before the call is executed, and its count is on disk
 // before the answer leaves: after a crash a use may be counted that was never answered, never the other way round.
 //
-// Concurrent uses share one write and one sync. The first failed one stops the counter for good: what it left in the
+// Uses share one write and one sync: what was counted is written when the first of it is waited for. The first failed one stops the counter for good: what it left in the
 // file is cut or found at the next open.
 type Counter struct {
 	lock *os.File
 
 	mu    sync.Mutex
-	idle  sync.Cond // no write is under way
+	idle  sync.Cond // a write has ended
 	file  appendFile
 	used  map[[16]byte]int64 // counted
 	held  map[[16]byte]int64 // being executed
 	next  uint64             // number of the next frame
-	group *group             // that the next write takes
+	group *group             // that gathers, until somebody waits for it
 	busy  bool               // a write is under way
 	err   error
 }
@@ -45,7 +45,7 @@ func (f dataFile) Sync() error { return unix.Fdatasync(int(f.Fd())) }
 // group is the counts that one write makes durable.
 type group struct {
 	counts map[[16]byte]int64
-	done   chan struct{}
+	done   bool
 	err    error
 }
 
@@ -85,7 +85,7 @@ func (c *Counter) Used(consent contracts.ID) int64 {
 	return c.used[consent.Bytes()]
 }
 
-// Use is one use of a consent that is being executed. Exactly one of Keep and Release ends it.
+// Use is one use of a consent that is being executed. Exactly one of Keep, Count and Release ends it.
 type Use struct {
 	c  *Counter
 	id [16]byte
@@ -127,60 +127,68 @@ func (u *Use) Keep() error {
 	if u == nil {
 		return nil
 	}
+	return u.Count()()
+}
+
+// Count counts the use and gives what puts the count on disk, with all that was counted before it is called. Until it
+// has returned nil nothing may be answered. Without a use it gives nil.
+func (u *Use) Count() (durable func() error) {
+	if u == nil {
+		return nil
+	}
 	c := u.c
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.drop(u.id)
-	if c.err != nil {
-		defer c.mu.Unlock()
-		return c.err
+	if err := c.err; err != nil {
+		return func() error { return err }
 	}
 	c.used[u.id]++
 	if c.group == nil {
-		c.group = &group{counts: map[[16]byte]int64{}, done: make(chan struct{})}
+		c.group = &group{counts: map[[16]byte]int64{}}
 	}
 	g := c.group
 	g.counts[u.id] = c.used[u.id]
-	if !c.busy {
-		c.busy = true
-		go c.write()
+	return func() error { return c.wait(g) }
+}
+
+// wait returns when a group is on disk or failed. Who comes first writes it for the others.
+func (c *Counter) wait(g *group) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !g.done {
+		if c.busy {
+			c.idle.Wait()
+		} else {
+			c.writeLocked() // it is g: whatever was taken before is done
+		}
 	}
-	c.mu.Unlock()
-	<-g.done
 	return g.err
 }
 
-// write makes groups durable, one after another, until none is waiting.
-func (c *Counter) write() {
-	for {
-		c.mu.Lock()
-		g := c.group
-		if g == nil {
-			c.busy = false
-			c.idle.Broadcast()
-			c.mu.Unlock()
-			return
-		}
-		c.group = nil
-		b := encodeFrame(c.next, g.counts)
-		err := c.err
+// writeLocked takes the group that gathers and makes it durable. It gives up the lock meanwhile.
+func (c *Counter) writeLocked() {
+	g, number, err := c.group, c.next, c.err
+	c.group = nil
+	if err == nil {
+		c.busy = true
 		c.mu.Unlock()
-		if err == nil {
-			if _, err = c.file.Write(b); err == nil {
-				err = c.file.Sync()
-			}
+		if _, err = c.file.Write(encodeFrame(number, g.counts)); err == nil {
+			err = c.file.Sync()
 		}
 		c.mu.Lock()
+		c.busy = false
 		if err == nil {
 			c.next++
-		} else {
-			if c.err == nil {
-				c.err = fmt.Errorf("couldn't write consent counts: %w", err)
-			}
-			g.err = c.err
+		} else if c.err == nil || errors.Is(c.err, errClosed) {
+			c.err = fmt.Errorf("couldn't write consent counts: %w", err)
 		}
-		c.mu.Unlock()
-		close(g.done)
 	}
+	if err != nil {
+		g.err = c.err
+	}
+	g.done = true
+	c.idle.Broadcast()
 }
 
 // Err says why the counter stopped, or nil.

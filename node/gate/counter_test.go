@@ -509,3 +509,68 @@ func FuzzCounterFile(f *testing.F) {
 		}
 	})
 }
+
+// Uses that are counted and not yet waited for are written together by the first who waits, and by nobody else.
+func TestOneWriteForMany(t *testing.T) {
+	dir := t.TempDir()
+	c := open(t, dir)
+	f := &counting{appendFile: c.file}
+	c.file = f
+	var waits []func() error
+	for n := range 5 {
+		for range n + 1 {
+			u, err := c.Hold(consentNo(n), 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			waits = append(waits, u.Count())
+		}
+	}
+	if f.writes != 0 || c.Used(consentNo(4)) != 5 {
+		t.Fatalf("%d writes before anybody waits, %d uses", f.writes, c.Used(consentNo(4)))
+	}
+	for i := len(waits) - 1; i >= 0; i-- {
+		if err := waits[i](); err != nil {
+			t.Fatal(err)
+		}
+		if f.writes != 1 || f.syncs != 1 {
+			t.Fatalf("%d writes and %d syncs of one group", f.writes, f.syncs)
+		}
+	}
+	// One that is never waited for is not lost, as long as the process lives: the next write takes it along.
+	u, err := c.Hold(consentNo(7), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Count()
+	useTimes(t, c, consentNo(0), 1)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c = open(t, dir)
+	for n, want := range map[int]int64{0: 2, 1: 2, 4: 5, 7: 1} {
+		if got := c.Used(consentNo(n)); got != want {
+			t.Errorf("consent %d: %d uses, want %d", n, got, want)
+		}
+	}
+	// Whoever waits for a group that a close came before is told.
+	if u, err = c.Hold(consentNo(0), 100); err != nil {
+		t.Fatal(err)
+	}
+	wait := u.Count()
+	c.Close()
+	if err := wait(); !errors.Is(err, errClosed) {
+		t.Errorf("after a close: %v", err)
+	}
+	if (*Use)(nil).Count() != nil || (*Use)(nil).Keep() != nil {
+		t.Error("a call without a consent waits for a count")
+	}
+}
+
+type counting struct {
+	appendFile
+	writes, syncs int
+}
+
+func (f *counting) Write(b []byte) (int, error) { f.writes++; return f.appendFile.Write(b) }
+func (f *counting) Sync() error                 { f.syncs++; return f.appendFile.Sync() }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/node/peer"
@@ -84,17 +82,32 @@ func (p *Pass) Hold() (Uses, error) {
 // Uses are those of the consents of one call.
 type Uses []*Use
 
-// Keep counts them all. After an error some may be counted: a consent then allows fewer calls, never more.
+// Count counts them all and gives what puts the counts on disk, as Use.Count does; nil without a use. After an error
+// some may be counted: a consent then allows fewer calls, never more.
+func (us Uses) Count() (durable func() error) {
+	if len(us) == 0 {
+		return nil
+	}
+	waits := make([]func() error, len(us))
+	for i, u := range us {
+		waits[i] = u.Count()
+	}
+	return func() error {
+		for _, wait := range waits { // the first writes for those behind it
+			if err := wait(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// Keep counts them all and waits until the counts are on disk.
 func (us Uses) Keep() error {
-	if len(us) == 1 {
-		return us[0].Keep()
+	if wait := us.Count(); wait != nil {
+		return wait()
 	}
-	var g errgroup.Group
-	g.SetLimit(256) // they share syncs
-	for _, u := range us {
-		g.Go(u.Keep)
-	}
-	return g.Wait()
+	return nil
 }
 
 // Release gives them all back.

@@ -14,6 +14,7 @@ import (
 	"github.com/transparency-dev/merkle/compact"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/verifying"
 )
 
 // ConsumerConfig is what a consumer node gives the receipts of one agreement at one provider node.
@@ -40,6 +41,7 @@ type Consumer struct {
 	agreement [16]byte
 	requests  *requestKey
 	wire      *wire
+	verifier  *verifying.Verifier // of heads: one key signs all of them
 
 	ackMu  sync.Mutex // one acknowledger
 	headMu sync.Mutex // the callers of one group arrive together: one of them verifies its head
@@ -122,7 +124,7 @@ func openConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, agreement: id, requests: newRequestKey(cfg.RequestKey, id), wire: w, kick: make(chan struct{}, 1), ackd: make(chan struct{})}
+	c := &Consumer{cfg: cfg, agreement: id, requests: newRequestKey(cfg.RequestKey, id), wire: w, verifier: verifying.New(1), kick: make(chan struct{}, 1), ackd: make(chan struct{})}
 	st, breach, err := cfg.Journal.load(id)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,11 @@ type Result struct {
 	AsOf     contracts.Millis
 	KnownAt  contracts.Millis
 	Snapshot Digest
+
+	// Before, when set, makes durable what must not be forgotten once the answer has left. The writer of all logs runs it
+	// before the leaf gets its place, for the calls of a group one after another, so that the first can do it for all.
+	// After an error the call fails and there is no leaf of it.
+	Before func() error
 }
 
 // Answer is a result with its receipt.

@@ -260,7 +260,7 @@ func (c *Consumer) checkHead(raw []byte) error {
 	}
 	key := c.rules.Provider
 	c.mu.Unlock()
-	ok := s.Verify(contracts.TagHead, key)
+	ok := c.verifier.Verify(key, s.SignedBytes(contracts.TagHead), s.Sig[:])
 	c.mu.Lock()
 	if s.Epoch != c.state.epoch {
 		return fmt.Errorf("couldn't verify head: its epoch has ended")

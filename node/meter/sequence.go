@@ -227,6 +227,11 @@ func (l *Log) stageCall(j *job) error {
 	if l.barred {
 		return l.refuse(WindowFull, "the price changes at a CLOSE that is not acknowledged")
 	}
+	if before := j.result.Before; before != nil {
+		if err := before(); err != nil {
+			return fmt.Errorf("couldn't serve call: %w", err)
+		}
+	}
 	units := l.rules.Units(j.result.Outcome, j.units)
 	j.leaf = Leaf{Op: OpCall, Ref: j.units - 1, Outcome: j.result.Outcome, Units: units, AsOf: j.result.AsOf, KnownAt: j.result.KnownAt, Request: j.id,
 		Snapshot: j.result.Snapshot, RequestDigest: j.digest, AnswerDigest: j.answered, Totals: l.rules.bill(l.sum, units)}
