@@ -14,10 +14,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/canon"
@@ -44,6 +46,17 @@ type Addresses struct {
 	// where members' systems call their own node
 	ProviderLocal string `json:"providerLocal"`
 	BuyerLocal    string `json:"buyerLocal"`
+
+	Further []*Further `json:"further,omitempty"` // nodes beside those two, in order of their making
+}
+
+// Further is a node that a scene adds to the market: a consent service's, an aggregator's, another bank's.
+type Further struct {
+	Name   string `json:"name"`
+	Listen string `json:"listen,omitempty"` // where other nodes call it
+	Local  string `json:"local"`
+
+	Process *stack.Process `json:"-"`
 }
 
 // Stack is a running market.
@@ -77,11 +90,7 @@ func New(o Options) (*Stack, error) {
 			}
 		}
 	}
-	b, err := json.MarshalIndent(s.Addresses, "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(s.path("stack.json"), append(b, '\n'), 0o600); err != nil {
+	if err := s.saveAddresses(); err != nil {
 		return nil, err
 	}
 	var seed [32]byte
@@ -90,6 +99,39 @@ func New(o Options) (*Stack, error) {
 	s.Cast = contractstest.NewSecretMarket(s.Ledger, s.Exec, seed)
 	s.Cast.NodeURL = "https://" + s.Serves
 	return s, nil
+}
+
+func (s *Stack) saveAddresses() error {
+	b, err := json.MarshalIndent(s.Addresses, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.path("stack.json"), append(b, '\n'), 0o600)
+}
+
+// AddNode registers a further node of an admitted member and writes its configuration. Nothing of it runs yet.
+func (s *Stack) AddNode(ctx context.Context, name string, a *contractstest.Actor, serves bool) (*Further, error) {
+	f := &Further{Name: name}
+	var err error
+	if f.Local, err = stack.FreePort(); err != nil {
+		return nil, err
+	}
+	reg := contracts.NodeRegister{TLSKey: a.TLS.Public.ID(), ReceiptKey: a.Receipt.Public.ID(), Region: "CN-31"}
+	if serves {
+		if f.Listen, err = stack.FreePort(); err != nil {
+			return nil, err
+		}
+		reg.URL = "https://" + f.Listen
+	}
+	if err := s.Cast.Do(a.ID, "node.register", reg, nil, a.Admin); err != nil {
+		return nil, err
+	}
+	a.Node = s.Cast.Last("node")
+	s.Further = append(s.Further, f)
+	if err := s.saveAddresses(); err != nil {
+		return nil, err
+	}
+	return f, s.writeNode(ctx, name, a, f.Listen, f.Local)
 }
 
 // Load finds the folder of a market that was set up before; ok is false when there is none.
@@ -344,19 +386,61 @@ func (s *Stack) StartNode(ctx context.Context, name, local string) (*stack.Proce
 	return p, p.Ready(ctx, "http://"+local+"/healthz")
 }
 
-// StartNodes starts both nodes.
-func (s *Stack) StartNodes(ctx context.Context) (err error) {
-	if s.Provider, err = s.StartNode(ctx, "provider", s.ProviderLocal); err != nil {
-		return err
+// StartNodes starts all nodes that don't run.
+func (s *Stack) StartNodes(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	start := func(p **stack.Process, name, local string) {
+		if *p == nil {
+			g.Go(func() (err error) {
+				*p, err = s.StartNode(ctx, name, local)
+				return err
+			})
+		}
 	}
-	s.Buyer, err = s.StartNode(ctx, "buyer", s.BuyerLocal)
-	return err
+	start(&s.Provider, "provider", s.ProviderLocal)
+	start(&s.Buyer, "buyer", s.BuyerLocal)
+	for _, f := range s.Further {
+		start(&f.Process, f.Name, f.Local)
+	}
+	return g.Wait()
+}
+
+// Ended gives a process of the stack that has ended by itself, when one has. It waits until then, or until ctx ends.
+func (s *Stack) Ended(ctx context.Context) *stack.Process {
+	for {
+		for _, p := range s.processes() {
+			select {
+			case <-p.Done():
+				return p
+			default:
+			}
+		}
+		cases := []reflect.SelectCase{{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ctx.Done())}}
+		for _, p := range s.processes() {
+			cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(p.Done())})
+		}
+		if i, _, _ := reflect.Select(cases); i == 0 {
+			return nil
+		}
+	}
+}
+
+func (s *Stack) processes() (ps []*stack.Process) {
+	for _, p := range []*stack.Process{s.Witness, s.Marketd, s.Provider, s.Buyer} {
+		if p != nil {
+			ps = append(ps, p)
+		}
+	}
+	for _, f := range s.Further {
+		if f.Process != nil {
+			ps = append(ps, f.Process)
+		}
+	}
+	return ps
 }
 
 // Stop ends everything in reverse order.
-func (s *Stack) Stop() error {
-	return stack.StopAll([]*stack.Process{s.Witness, s.Marketd, s.Provider, s.Buyer})
-}
+func (s *Stack) Stop() error { return stack.StopAll(s.processes()) }
 
 // Exec submits the cast's commands: the genesis to a ledger in the making, all others through the API.
 type Exec struct {

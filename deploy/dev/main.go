@@ -73,19 +73,11 @@ func run(ctx context.Context, dir, bin, listen string, once bool) (err error) {
 	if once {
 		return nil
 	}
-	select {
-	case <-ctx.Done():
-		fmt.Println("\n正在停止 · stopping")
-		return nil
-	case <-s.Marketd.Done():
-		return fmt.Errorf("the market ended by itself:\n%s", s.Marketd.Tail())
-	case <-s.Witness.Done():
-		return fmt.Errorf("the witness ended by itself:\n%s", s.Witness.Tail())
-	case <-s.Provider.Done():
-		return fmt.Errorf("the provider's node ended by itself:\n%s", s.Provider.Tail())
-	case <-s.Buyer.Done():
-		return fmt.Errorf("the bank's node ended by itself:\n%s", s.Buyer.Tail())
+	if p := s.Ended(ctx); p != nil {
+		return fmt.Errorf("%s ended by itself:\n%s", p.Name, p.Tail())
 	}
+	fmt.Println("\n正在停止 · stopping")
+	return nil
 }
 
 func show(s *cast.Stack, x *sample.Shown) {
