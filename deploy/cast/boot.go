@@ -168,6 +168,7 @@ func (s *Stack) Begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	rules.EvaluationsPerSubject = 4
 	rules.LogKey, rules.WitnessKeys, rules.WitnessQuorum = keys.log, []string{keys.witness}, 1
 	s.Exec.ctx = ctx
 	s.say("admitting members")

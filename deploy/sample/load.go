@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 
 // Shown is what a person needs to try the market: ids, sign-ins, a consent. It is kept in sample.json.
 type Shown struct {
+	Private    map[string]Offered   `json:"private"` // products that are used without being handed over, by key
 	Agreement  contracts.ID         `json:"agreement"`
 	Product    contracts.ID         `json:"product"`
 	Version    contracts.ID         `json:"version"`
@@ -31,6 +33,14 @@ type Shown struct {
 	Consent    contracts.ID         `json:"consent"`
 	ConsentKey string               `json:"consentKey"`
 	SignIns    []SignIn             `json:"signIns"`
+}
+
+// Offered is a product of the running provider's node.
+type Offered struct {
+	Product   contracts.ID    `json:"product"`
+	Version   contracts.ID    `json:"version"`
+	Agreement contracts.ID    `json:"agreement,omitempty"`
+	Facts     contracts.Facts `json:"-"`
 }
 
 // SignIn is a person's account.
@@ -51,7 +61,7 @@ type loader struct {
 
 // Load fills a market that has just begun.
 func Load(ctx context.Context, s *cast.Stack) (*Shown, error) {
-	l := &loader{Stack: s, ctx: ctx, cast: s.Cast, by: map[string]*contractstest.Actor{}}
+	l := &loader{Stack: s, ctx: ctx, cast: s.Cast, by: map[string]*contractstest.Actor{}, shown: Shown{Private: map[string]Offered{}}}
 	l.by["浦江公共数据运营"] = l.cast.Provider
 	for _, step := range []struct {
 		say string
@@ -61,6 +71,7 @@ func Load(ctx context.Context, s *cast.Stack) (*Shown, error) {
 		{"正在登记并挂牌产品 · registering and listing products", l.shelf},
 		{"正在开立登录账户 · making sign-ins", l.signIns},
 		{"正在成交第一笔 · making the first agreement", l.trade},
+		{"正在就隐私计算产品签约 · agreeing on the products that are used without being handed over", l.agreePrivate},
 		{"正在登记企业授权并试调用 · registering consents, making the first call", l.use},
 	} {
 		fmt.Fprintln(s.Out, step.say)
@@ -102,10 +113,16 @@ func (l *loader) members() error {
 		a.Node = m.Last("node")
 		l.by[name] = a
 	}
-	for _, name := range []string{"沪东农商行", "长三角科创银行", "普惠融资担保"} {
-		if err := m.Admit(m.Actor(name, contracts.RoleBuyer)); err != nil {
+	for _, x := range []struct {
+		name string
+		role contracts.Role
+	}{{"沪东农商行", contracts.RoleBuyer}, {"长三角科创银行", contracts.RoleBuyer}, {"普惠融资担保", contracts.RoleBuyer}, {steward, contracts.RoleConsentService},
+		{"港汇聚合服务", contracts.RoleDelivery}, {"静安交付服务", contracts.RoleDelivery}} {
+		a := m.Actor(x.name, x.role)
+		if err := m.Admit(a); err != nil {
 			return err
 		}
+		l.by[x.name] = a
 	}
 	turned := m.Actor("虚名数据（被退回）", contracts.RoleProvider)
 	if err := m.Do("", "member.apply", contracts.MemberApply{Application: turned.App}, nil, turned.Admin, turned.Check); err != nil {
@@ -197,13 +214,17 @@ func (l *loader) shelf() error {
 	}
 	csv, codes := taxRows()
 	l.shown.Subject = codes[7]
-	out, err := Import(l.ctx, l.Stack, "provider", "tax", []byte(taxSchema), csv, "")
-	if err != nil {
-		return err
-	}
-	var tax dataset
-	if err := json.Unmarshal(out, &tax); err != nil {
-		return err
+	imported := map[string]dataset{}
+	for _, x := range []struct{ name, schema, csv, asOf string }{{"tax", taxSchema, csv, ""}, {"debtors", debtorsSchema, debtorsCSV(), "2026-02-28"}, {"directory", directorySchema, directoryCSV(), "2026-02-28"}} {
+		out, err := Import(l.ctx, l.Stack, "provider", x.name, []byte(x.schema), x.csv, x.asOf)
+		if err != nil {
+			return err
+		}
+		var d dataset
+		if err := json.Unmarshal(out, &d); err != nil {
+			return err
+		}
+		imported[x.name] = d
 	}
 	home := m.Provider
 	defer func() { m.Provider = home }()
@@ -220,12 +241,19 @@ func (l *loader) shelf() error {
 		}
 		x := &contractstest.Listing{Product: m.Last("product"), Version: m.Last("version"), Facts: f}
 		d := dataset{Digest: contracts.HashOf("sample/dataset", []byte(p.key)), Schema: f.Dictionary, Rows: p.records, AsOf: m.Now}
-		if p.key == "tax" {
-			if tax.Schema != f.Dictionary {
-				return errors.New("the node's schema is not the manual's dictionary")
+		if in, ok := imported[p.dataset]; ok {
+			if in.Schema != f.Dictionary {
+				return fmt.Errorf("the node's schema of %s is not the manual's dictionary", p.dataset)
 			}
-			d.Digest, d.Rows, d.Quality = tax.Digest, tax.Rows, tax.Quality
+			d.Digest, d.Rows, d.Quality = in.Digest, in.Rows, in.Quality
+			if d.AsOf = in.AsOf; d.AsOf == 0 {
+				d.AsOf = m.Now
+			}
+		}
+		if p.key == "tax" {
 			l.shown.Product, l.shown.Version = x.Product, x.Version
+		} else {
+			l.shown.Private[p.key] = Offered{Product: x.Product, Version: x.Version, Facts: f}
 		}
 		if d.Quality == nil {
 			d.Quality = []contracts.QualityFigure{{Dimension: "completeness", Rule: "not empty", Satisfying: p.records, Tested: p.records}}
@@ -253,11 +281,17 @@ func (l *loader) shelf() error {
 	return l.states(auth)
 }
 
+// named gives a product of the sample by its key.
+func named(key string) *product {
+	ps := products()
+	return ps[slices.IndexFunc(ps, func(p *product) bool { return p.key == key })]
+}
+
 // states leaves versions in the states that a shelf must be able to show.
 func (l *loader) states(auth contracts.ID) error {
 	m := l.cast
 	m.Provider = l.by["申电能源数据"]
-	p := products()[2]
+	p := named("power")
 	for i, x := range []struct {
 		zh, en string
 		then   func(*contractstest.Listing) error

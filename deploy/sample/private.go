@@ -1,0 +1,116 @@
+package sample
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/contractstest"
+	"github.com/bund-exchange/bund/contracts/dictionary"
+	"github.com/bund-exchange/bund/contracts/policy"
+	"github.com/bund-exchange/bund/server/catalog"
+)
+
+// privateProducts are those that are used without being handed over.
+func privateProducts(tax dictionary.Dictionary) []*product {
+	operator, anyone := "浦江公共数据运营", []policy.Purpose{policy.PreLoan, policy.PostLoan, policy.Evaluation}
+	derived := text("清洗、派生。构造数据。", "Cleaned and derived. Constructed data.")
+	loan := []catalog.Text{text("小微贷款的贷前准入与贷后预警。", "Screening and monitoring of loans to small companies.")}
+	taxFields := []string{"invoiced_12m", "red_ratio", "tax_score"}
+	return []*product{
+		{key: "debtors", dataset: "debtors", provider: operator, title: text("被执行名单（隐私查询与求交）", "Companies under enforcement: private lookup and intersection"),
+			content:  text("按企业查询未结执行案件数；供方不知查的是谁。也可与需方名单求交。", "Open enforcement cases by company; the provider does not learn which was asked about. Or an intersection with the buyer's list."),
+			keywords: []string{"司法", "被执行", "隐私查询", "求交"}, sector: "inclusive-finance", industry: "S92", subject: text("被执行企业", "companies under enforcement"), update: "daily",
+			dictionary: dict(field("cases", "未结案件数", "open cases", dictionary.Integer, "", 0)), grade: "L2", source: contracts.SourceProduced, groups: []string{"court.enforcement"},
+			modes: []policy.Operation{policy.PrivateLookup, policy.PSI}, cohort: 30, purposes: anyone, scenarios: []string{"sme-tax-loan-pre"}, unitPrice: 100_000, records: debtorRows, processing: derived, cases: loan},
+		{key: "tax-consent", dataset: "tax", provider: operator, title: text("纳税经营指标（授权绑定查询）", "Tax and business indicators: consent-bound lookup"),
+			content:  text("仅可查询账本上有本行授权的企业，供方仍不知是谁。", "Only companies whose consent to this bank is on the ledger; the provider still does not learn which."),
+			keywords: []string{"纳税", "授权", "隐私查询"}, sector: "inclusive-finance", industry: "J66", subject: text("在本市纳税的企业", "companies that pay tax in the city"), update: "monthly",
+			dictionary: tax, fields: taxFields, grade: "L3", source: contracts.SourceProduced, groups: []string{"tax.vat_returns"}, modes: []policy.Operation{policy.ConsentLookup},
+			purposes: anyone, scenarios: []string{"sme-tax-loan-pre"}, consent: true, unitPrice: 900_000, records: 400, processing: derived, cases: loan},
+		{key: "tax-compute", dataset: "tax", provider: operator, title: text("纳税经营统计（节点内计算）", "Tax statistics, computed in the node"),
+			content:  text("在供方节点内计算汇总，加噪后返回；样本过小不返回，隐私预算由全部使用方共用。", "Aggregates computed inside the provider's node and returned with noise; small cohorts are left out; all consumers share the privacy budget."),
+			keywords: []string{"纳税", "统计", "差分隐私"}, sector: "inclusive-finance", industry: "J66", subject: text("在本市纳税的企业", "companies that pay tax in the city"), update: "monthly",
+			dictionary: tax, fields: taxFields, grade: "L3", source: contracts.SourceProduced, groups: []string{"tax.vat_returns"}, modes: []policy.Operation{policy.Compute}, cohort: 20,
+			purposes: []policy.Purpose{policy.PreLoan, policy.Research, policy.Evaluation}, scenarios: []string{"sme-tax-loan-pre"}, unitPrice: 1_000_000, records: 400, processing: derived, cases: loan},
+		{key: "tax-score", dataset: "tax", provider: operator, title: text("纳税特征联合评分", "Joint scoring on tax features"),
+			content:  text("需方以已登记并经评估的加密评分卡，对供方特征评分；供方不知权重与得分，需方不知特征。", "The buyer's registered, attested, encrypted scorecard scores the provider's features: neither weights nor features are seen by the other side."),
+			keywords: []string{"纳税", "联合评分", "同态加密"}, sector: "inclusive-finance", industry: "J66", subject: text("在本市纳税的企业", "companies that pay tax in the city"), update: "monthly",
+			dictionary: tax, fields: taxFields, grade: "L3", source: contracts.SourceProduced, groups: []string{"tax.vat_returns"}, modes: []policy.Operation{policy.JointScore},
+			purposes: anyone, scenarios: []string{"sme-tax-loan-pre"}, consent: true, unitPrice: 900_000, records: 400, processing: derived, cases: loan},
+		{key: "exposure", provider: "沪信企业征信", title: text("多头授信区间（联合统计）", "Multi-lender exposure, a joint statistic"),
+			content:  text("多家银行各自拆分报送在贷机构数，由两个独立聚合方求和，加噪后得到分布；任何一方都看不到单家数据。", "Banks split their figures between two independent aggregators; only a noisy distribution comes out, nobody sees one bank's data."),
+			keywords: []string{"多头", "授信", "联合统计"}, sector: "inclusive-finance", industry: "J66", subject: text("借款企业", "borrowing companies"), update: "monthly",
+			dictionary: dict(field("lenders", "在贷机构数分布", "distribution of the number of lenders", dictionary.Integer, "", 0)), grade: "L3", source: contracts.SourceProduced, groups: []string{"credit.exposure"},
+			modes: []policy.Operation{policy.JointStatistics}, cohort: 20, purposes: []policy.Purpose{policy.PreLoan, policy.PostLoan, policy.Research}, scenarios: []string{"sme-tax-loan-pre"},
+			unitPrice: 5_000_000, records: 1, processing: derived, cases: loan},
+		{key: "directory", dataset: "directory", provider: operator, title: text("机构名录（密封文件）", "Directory of institutions, a sealed file"),
+			content:  text("本市注册机构名录，以需方公钥密封交付，可断点续传。", "A directory of institutions, sealed to the buyer's key; an interrupted delivery goes on where it stopped."),
+			keywords: []string{"名录", "机构", "文件"}, sector: "public-services", industry: "S91", subject: text("本市机构", "institutions of the city"), update: "monthly",
+			dictionary: dict(field("staff", "从业人数", "staff", dictionary.Integer, "person", 0)), grade: "L1", source: contracts.SourceProduced, groups: []string{"registration.directory"},
+			modes: []policy.Operation{policy.File}, purposes: []policy.Purpose{policy.PreLoan, policy.Research, policy.Operations}, scenarios: []string{"sme-tax-loan-pre"}, unitPrice: 2_000_000, records: directoryRows,
+			processing: derived, cases: loan},
+	}
+}
+
+// steward is the neutral member that runs the consent service.
+const steward = "授权服务运营方"
+
+// agreePrivate makes an agreement between the bank and the operator on each private product, billed afterwards.
+func (l *loader) agreePrivate() error {
+	m := l.cast
+	for _, p := range privateProducts(dictionary.Dictionary{}) {
+		x := l.shown.Private[p.key]
+		if l.by[p.provider] != m.Provider {
+			continue
+		}
+		terms := contractstest.Postpaid()
+		terms.UnitPrice, terms.FlatFee, terms.WindowAmount = p.unitPrice, 0, 200_000
+		pol := x.Facts.Policy
+		pol.Purposes = []policy.Purpose{policy.PreLoan}
+		d, err := m.Agree(&contractstest.Listing{Product: x.Product, Version: x.Version, Facts: x.Facts}, contracts.Trade, pol, terms)
+		if err != nil {
+			return fmt.Errorf("couldn't agree on %s: %w", p.key, err)
+		}
+		x.Agreement = d.Agreement
+		l.shown.Private[p.key] = x
+	}
+	return nil
+}
+
+const (
+	debtorRows    = 600
+	directoryRows = 3000
+)
+
+// debtorsCSV has every fifth company of the tax dataset, and others.
+func debtorsCSV() string {
+	var b strings.Builder
+	b.WriteString("usc,cases\n")
+	for i := range debtorRows {
+		n := 700_000 + i*5 // the tax dataset has 700,000 to 700,199
+		fmt.Fprintf(&b, "%s,%d\n", contracts.SyntheticCreditCode(uint32(n)), 1+i%7)
+	}
+	return b.String()
+}
+
+func directoryCSV() string {
+	var b strings.Builder
+	b.WriteString("usc,staff\n")
+	for i := range directoryRows {
+		fmt.Fprintf(&b, "%s,%d\n", contracts.SyntheticCreditCode(uint32(800_000+i)), 3+i*7%500)
+	}
+	return b.String()
+}
+
+const debtorsSchema = `key: usc
+fields:
+  - {name: usc, title: 统一社会信用代码, titleEn: unified social credit code, type: text, format: credit_code}
+  - {name: cases, title: 未结案件数, titleEn: open cases, type: integer, nullable: true, empty: 无此项记录, emptyEn: no record}
+`
+
+const directorySchema = `key: usc
+fields:
+  - {name: usc, title: 统一社会信用代码, titleEn: unified social credit code, type: text, format: credit_code}
+  - {name: staff, title: 从业人数, titleEn: staff, type: integer, unit: person, nullable: true, empty: 无此项记录, emptyEn: no record}
+`
