@@ -62,7 +62,7 @@ type LossAccept struct {
 	CosignedSize int64  `json:"cosignedSize"` // entries that a witness is known to have cosigned
 	RestoredSize int64  `json:"restoredSize"` // entries that are kept; this one takes the position behind them
 	Kept         Hash   `json:"kept"`         // chain hash of the last one kept
-	Epoch        int64  `json:"epoch"`        // that begins: the n-th loss begins epoch n
+	Epoch        int64  `json:"epoch"`        // that begins: above every epoch that a witness has seen, 1 for the first loss
 	Reason       string `json:"reason"`
 }
 
@@ -75,8 +75,8 @@ type Loss struct {
 	Time         Millis `json:"time"`
 }
 
-// EventLoss is the event of an accepted loss. The published log counts them: its epoch at a size is how many there
-// are among so many entries.
+// EventLoss is the event of an accepted loss. The published log's epoch at a size is that of the last loss among so many
+// entries.
 const EventLoss = "ledger.loss_accepted"
 
 // EpochOf gives the epoch of the published log that a state belongs to: 0 before the first loss.
@@ -160,8 +160,8 @@ func applyLoss(t *tx, b *LossAccept) *Refusal {
 	switch {
 	case b.CosignedSize <= b.RestoredSize || b.RestoredSize < 1:
 		return refuse("loss.sizes", "nothing was lost").at("cosignedSize")
-	case b.Epoch != l.Epoch+1:
-		return refuse("loss.epoch", "the epoch that begins is %d", l.Epoch+1).at("epoch")
+	case b.Epoch <= l.Epoch:
+		return refuse("loss.epoch", "epoch %d has begun before", l.Epoch).at("epoch")
 	case b.RestoredSize != t.env.Position:
 		return refuse("loss.place", "this would be entry %d, behind as many", t.env.Position).at("restoredSize")
 	}

@@ -50,6 +50,7 @@ func (a *audit) judge(it *item, before view) {
 		return
 	}
 	a.count(CheckEntries, 1)
+	a.loss(it)
 	if it.cmd == nil {
 		a.fail(CheckSignatures, it.where(signedField(it.sig)), say{"%v", "%v"}, it.sig)
 		a.skip(CheckRules, say{"a command's signature does not verify", "有命令签名无效"})
