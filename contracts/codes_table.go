@@ -253,6 +253,8 @@ var Codes = []CodeDoc{
 	{"erasure.unknown", NotFound, "本成员不是该承诺值所涉私密值的当事方", "The member is no party to a private value with this commitment.", "核对承诺值，或请当事方、交易场所登记", "Check the commitment, or let a party or the venue record it."},
 	{"snapshot.order", Conflict, "快照须覆盖更多条目", "A snapshot covers more than the one before.", "以更新的快照登记", "Record a later one."},
 	{"reads.order", Conflict, "锚定的调阅记录数须增加", "An anchor counts more reads than the one before.", "记录增加后再锚定", "Anchor when there are more."},
+	{"loss.epoch", Unprocessed, "日志纪元已开始过", "The epoch has begun before.", "取更大的纪元序号", "Name a higher epoch."},
+	{"loss.place", Conflict, "丢失接受的位置不符", "The acceptance of a loss does not stand right behind the entries that it keeps.", "在恢复后的账本上重新准备并签署", "Prepare and sign it anew on the restored ledger."},
 	{"loss.sizes", Unprocessed, "没有丢失条目", "Nothing was lost.", "无需登记", "Nothing to record."},
 
 	// batches

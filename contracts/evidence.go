@@ -54,21 +54,42 @@ type SnapshotRecord struct {
 	StateHash Hash  `json:"stateHash"`
 }
 
-// LossAccept says openly that the ledger was restored from a backup that lacks entries which a witness had cosigned.
-// Followers stop until a person has read it.
+// LossAccept says openly that the ledger was restored from a backup that lacks entries which a witness had cosigned. It
+// is the first entry after those that were kept and opens a new epoch of the published log. What it keeps stands in
+// the signed bytes, so that nobody can put it on top of another history: how entries are chained is the ledger's to know,
+// and ledger.CheckLoss holds Kept against it.
 type LossAccept struct {
-	CosignedSize int64  `json:"cosignedSize"`
-	RestoredSize int64  `json:"restoredSize"`
+	CosignedSize int64  `json:"cosignedSize"` // entries that a witness is known to have cosigned
+	RestoredSize int64  `json:"restoredSize"` // entries that are kept; this one takes the position behind them
+	Kept         Hash   `json:"kept"`         // chain hash of the last one kept
+	Epoch        int64  `json:"epoch"`        // that begins: above every epoch that a witness has seen, 1 for the first loss
 	Reason       string `json:"reason"`
 }
 
-// Loss is the record of it; Epoch counts them.
+// Loss is the record of it.
 type Loss struct {
 	Epoch        int64  `json:"epoch"`
 	CosignedSize int64  `json:"cosignedSize"`
 	RestoredSize int64  `json:"restoredSize"`
 	Reason       string `json:"reason"`
 	Time         Millis `json:"time"`
+}
+
+// EventLoss is the event of an accepted loss. The published log's epoch at a size is that of the last loss among so many
+// entries.
+const EventLoss = "ledger.loss_accepted"
+
+// EpochOf gives the epoch of the published log that a state belongs to: 0 before the first loss.
+func EpochOf(st State) (int64, error) {
+	v, err := st.Get(KeyLoss)
+	if err != nil || v == nil {
+		return 0, err
+	}
+	l, err := Read[Loss](v)
+	if err != nil {
+		return 0, err
+	}
+	return l.Epoch, nil
 }
 
 // KeyLoss is where the last loss stands.
@@ -136,10 +157,15 @@ func applyLoss(t *tx, b *LossAccept) *Refusal {
 	if !ok {
 		l = &Loss{}
 	}
-	if b.CosignedSize <= b.RestoredSize || b.RestoredSize < 0 {
+	switch {
+	case b.CosignedSize <= b.RestoredSize || b.RestoredSize < 1:
 		return refuse("loss.sizes", "nothing was lost").at("cosignedSize")
+	case b.Epoch <= l.Epoch:
+		return refuse("loss.epoch", "epoch %d has begun before", l.Epoch).at("epoch")
+	case b.RestoredSize != t.env.Position:
+		return refuse("loss.place", "this would be entry %d, behind as many", t.env.Position).at("restoredSize")
 	}
-	t.put(KeyLoss, Loss{Epoch: l.Epoch + 1, CosignedSize: b.CosignedSize, RestoredSize: b.RestoredSize, Reason: b.Reason, Time: t.env.Now})
-	t.event("ledger.loss_accepted", "")
+	t.put(KeyLoss, Loss{Epoch: b.Epoch, CosignedSize: b.CosignedSize, RestoredSize: b.RestoredSize, Reason: b.Reason, Time: t.env.Now})
+	t.event(EventLoss, "")
 	return nil
 }

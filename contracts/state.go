@@ -30,8 +30,9 @@ type Decoded interface {
 
 // Env is what a ledger tells the rules about the command at hand. Rules have no clock of their own.
 type Env struct {
-	Ledger string // id of the ledger
-	Now    Millis // the entry's time, decided by the ledger
+	Ledger   string // id of the ledger
+	Now      Millis // the entry's time, decided by the ledger
+	Position int64  // that the entry will take; -1 on a ledger that can't tell before the entry is ordered
 }
 
 // errRule marks a broken rule of the house inside a handler: a programmer's error, reported as a failure.

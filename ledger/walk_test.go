@@ -111,11 +111,11 @@ func (w *walk) publishing() publish.Config {
 // open starts ledger and publisher from what is on the disk.
 func (w *walk) open() {
 	w.t.Helper()
-	known, err := publish.Known(w.t.Context(), w.publishing())
+	known, err := publish.Ask(w.t.Context(), w.publishing())
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	l, err := embedded.Open(embedded.Config{Dir: filepath.Join(w.dir, "ledger"), LedgerID: walkID, Key: w.key, AtLeast: known, Openings: w.openings, Now: wall, Log: followtest.Quiet()})
+	l, err := embedded.Open(embedded.Config{Dir: filepath.Join(w.dir, "ledger"), LedgerID: walkID, Key: w.key, AtLeast: known.Size, Openings: w.openings, Now: wall, Log: followtest.Quiet()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -232,6 +232,8 @@ func (w *walk) follow() *follow.Follower {
 	}
 	return w.f
 }
+
+func httpAs(id contracts.ID) *http.Client { return &http.Client{Transport: asMember{id}} }
 
 type asMember struct{ id contracts.ID }
 

@@ -114,8 +114,14 @@ var moneyBodies = map[string]builder{
 		n := int64(len(s.Oracle.Applied))
 		return &act{body: &contracts.ReadsAnchor{Count: n, Head: contracts.HashOf("test/reads", fmt.Append(nil, n))}}, nil
 	},
-	"loss.accept": func(*Scene, *Actor, *line) (*act, error) {
-		return &act{body: &contracts.LossAccept{CosignedSize: 120, RestoredSize: 100, Reason: "restored from last night's backup"}}, nil
+	"loss.accept": func(s *Scene, _ *Actor, _ *line) (*act, error) {
+		n := int64(len(s.Oracle.Applied))
+		l, err := contracts.EpochOf(s.Oracle)
+		if err != nil {
+			return nil, err
+		}
+		return &act{body: &contracts.LossAccept{CosignedSize: n + 20, RestoredSize: n, Kept: contracts.HashOf("test/kept", fmt.Append(nil, n)), Epoch: l + 1,
+			Reason: "restored from last night's backup"}}, nil
 	},
 }
 

@@ -51,7 +51,7 @@ func (p *Pure) Apply(sub contracts.Submission) (*contracts.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := contracts.Env{Ledger: p.Ledger, Now: now}
+	env := contracts.Env{Ledger: p.Ledger, Now: now, Position: int64(len(p.Applied))}
 	res, err := contracts.Apply(p.State, env, cmd)
 	kept := &remembering{p.State, map[string]any{}}
 	again, err2 := contracts.Apply(kept, env, cmd)

@@ -17,6 +17,8 @@ var helps = map[string]struct{ en, zh string }{
   bundaudit show    DIR [POSITION]                  read an export's entries; verifies nothing
   bundaudit witness --dir DIR --key-file FILE --log-key KEY
                                                     cosign the log, so that its operator can't show two histories
+  bundaudit witness-accept --dir DIR --key-file FILE --trust trust.json --market URL
+                                                    take up the log's new epoch after a loss that you have looked at
   bundaudit witness-key --name NAME --out FILE      make a witness's key
 
 It needs no server and no network (witness excepted). All that it believes is in the trust root: the ledger's id, the
@@ -32,6 +34,8 @@ Exit code: 0 nothing failed, 1 something failed, 2 wrong usage, 3 a file can't b
   bundaudit show    DIR [POSITION]                  阅读证据中的条目；不作核验
   bundaudit witness --dir DIR --key-file FILE --log-key KEY
                                                     为日志共签，使运营方无法出示两种历史
+  bundaudit witness-accept --dir DIR --key-file FILE --trust trust.json --market URL
+                                                    查明丢失情况后，接受日志的新纪元
   bundaudit witness-key --name NAME --out FILE      生成见证人密钥
 
 核验不需要服务器和网络（witness 除外）。所信任的一切都在信任根文件中：账本标识、首条哈希、日志与见证人的公钥。
@@ -55,6 +59,7 @@ were verified and how many not), or failed, with file and field of the first fai
   published log          the entries make exactly the root that the log signed
   consistency            the export extends checkpoints that you have from before (--seen, several times)
   witness cosignatures   as many as the trust root wants have seen this head, and when
+  accepted losses        entries that were lost from a backup, openly: which ones, and why
   openings               every private value fits its commitment; what is missing has an erasure on the ledger
   conservation of money  amounts computed anew; no fen was made or lost
   certificates           numbers, and what certificates tie together
@@ -73,6 +78,7 @@ Keep the checkpoint of every export that you have audited and give it to the nex
   公开日志          全部条目恰好得出日志签名的根
   与以往日志头一致  证据延续您以往持有的日志头（--seen，可多次）
   见证人共签        达到信任根要求的数目，以及时间
+  已接受的丢失      因恢复备份而丢失并公开接受的条目：哪些、为何
   私密值开启        每个私密值与其承诺相符；缺失者账本上有删除记录
   资金守恒          金额重新计算；分文不多不少
   凭证              编号，以及凭证所关联的内容
@@ -125,6 +131,20 @@ restore an old copy of the folder. What contradicts an earlier checkpoint is kep
   --key-file   由 bundaudit witness-key 生成；只有所有者可读
   --log-key    日志公钥，见信任根（logKey）
   --listen     地址；日志不在本机时请在前面加 TLS。GET /healthz 表示正在运行
+`},
+
+	"witness-accept": {en: `bundaudit witness-accept --dir DIR --key-file FILE --trust trust.json --market URL
+
+The market was restored from a backup that lacks entries which this witness has cosigned, and the venue has accepted
+the loss on the ledger. A witness goes on only at the word of its own operator: ask what happened first. With the
+witness stopped, this follows the public log from its beginning, checks that two people of the venue signed the
+acceptance and that the log still begins with the last checkpoint that this witness cosigned of what was kept, prints
+what is lost, and takes up the new epoch. Both heads are kept in DIR/evidence. Then start the witness again.
+`, zh: `bundaudit witness-accept --dir DIR --key-file FILE --trust trust.json --market URL
+
+市场自备份恢复，缺少本见证人曾共签的条目，交易所已在账本上公开接受丢失。见证人只凭自己运营者的决定继续：请先查明原因。
+在见证人停止时，本命令自头跟随公开日志，核验接受确由交易所两人签署、且日志仍以本见证人对保留部分的最后一次共签为开头，
+打印丢失范围，然后进入新纪元。两个日志头均保存于 DIR/evidence。之后重新启动见证人。
 `},
 
 	"witness-key": {en: `bundaudit witness-key --name NAME --out FILE

@@ -158,7 +158,7 @@ func (l *Ledger) decide(b *batch, v *view, c *call, wall contracts.Millis) error
 		c.err = refusedAt(c.err, b.next.height)
 		return nil
 	}
-	res, err := l.apply(v, contracts.Env{Ledger: l.cfg.LedgerID, Now: now}, c.cmd)
+	res, err := l.apply(v, contracts.Env{Ledger: l.cfg.LedgerID, Now: now, Position: int64(b.next.height)}, c.cmd)
 	if err != nil {
 		c.err = refusedAt(err, b.next.height)
 		return nil

@@ -43,10 +43,11 @@ type audit struct {
 	supplied bool
 	missing  map[contracts.Hash]string // where an opening that isn't there was needed first
 
-	state state
-	chain chain
-	tree  *tree
-	money *books
+	state  state
+	chain  chain
+	losses []contracts.LossAccept
+	tree   *tree
+	money  *books
 }
 
 // supply is an opening of the export.

@@ -58,9 +58,11 @@ func (t *tree) root() [32]byte {
 // look compares the root at this size with what was seen of it.
 func (t *tree) look() {
 	for len(t.seen) > 0 && t.seen[0].Size == t.rng.End() {
-		if t.root() == t.seen[0].Root {
+		switch h := t.seen[0]; {
+		case t.a.lost(h):
+		case t.root() == h.Root && h.Epoch >= t.a.epoch():
 			t.a.count(CheckConsistency, 1)
-		} else {
+		default:
 			t.a.fail(CheckConsistency, fmt.Sprintf("%s: entry %d: history", EntriesFile, t.rng.End()),
 				say{"the checkpoint of %d entries that was seen before is of another history: keep both, they convict the log", "以往 %d 条时的日志头属于另一历史：两者都要保存，足以证明日志作伪"}, t.seen[0].Size)
 		}
@@ -71,6 +73,9 @@ func (t *tree) look() {
 // head holds the published head against the tree.
 func (a *audit) head(signed []byte) publish.Head {
 	for _, h := range a.tree.seen {
+		if a.lost(h) {
+			continue
+		}
 		a.fail(CheckConsistency, EntriesFile+": count", say{"a checkpoint of %d entries was seen before, the export has less", "此前见过 %d 条的日志头，证据条目更少"}, h.Size)
 	}
 	h, err := a.trust.Policy.Open(signed)
@@ -80,6 +85,8 @@ func (a *audit) head(signed []byte) publish.Head {
 		return publish.Head{}
 	}
 	switch size := a.tree.rng.End(); {
+	case h.Epoch != a.epoch():
+		a.fail(CheckTree, CheckpointFile+": origin", say{"the head is of epoch %d, the losses accepted come to epoch %d", "日志头为第 %d 纪元，已接受的丢失到第 %d 纪元"}, h.Epoch, a.epoch())
 	case h.Size != size:
 		a.fail(CheckTree, CheckpointFile+": size", say{"the head is of %d entries, the export has %d", "日志头为 %d 条，证据有 %d 条"}, h.Size, size)
 	case a.tree.root() != h.Root:

@@ -21,7 +21,7 @@ func (a *audit) replay(it *item, before view, last contracts.Millis) {
 	if now, err := contracts.NextTime(before, last, it.e.Time); err != nil || now != it.e.Time {
 		it.late = now
 	}
-	it.res, it.refused = a.rules(before, contracts.Env{Ledger: a.trust.Ledger, Now: it.e.Time}, it.cmd)
+	it.res, it.refused = a.rules(before, contracts.Env{Ledger: a.trust.Ledger, Now: it.e.Time, Position: int64(it.e.Position)}, it.cmd)
 	if it.refused != nil {
 		it.res = nil
 		return
@@ -50,6 +50,7 @@ func (a *audit) judge(it *item, before view) {
 		return
 	}
 	a.count(CheckEntries, 1)
+	a.loss(it)
 	if it.cmd == nil {
 		a.fail(CheckSignatures, it.where(signedField(it.sig)), say{"%v", "%v"}, it.sig)
 		a.skip(CheckRules, say{"a command's signature does not verify", "有命令签名无效"})

@@ -52,6 +52,10 @@ type Config struct {
 	// A crash between the two loses calls: what must not be missed is read from the state on start. It must not call
 	// RunOnce, StartNow or Close.
 	OnEntry func(*ledger.Entry)
+	// OnCut is called when entries that were followed are lost: the state is that of the log after an accepted loss, of
+	// which kept entries were followed before, and OnEntry is not called for those up to Status().Size. What was
+	// kept beside the state is to be read anew from it.
+	OnCut func(kept uint64)
 	// OnEarly is called with bodies as soon as the ledger has them, ahead of any checkpoint. They are not verified
 	// against the log: good enough to stop something, never to start it. It may see an entry twice.
 	OnEarly func(*ledger.Entry)
@@ -70,12 +74,14 @@ type Follower struct {
 	remote remote
 	store  *store
 
-	work sync.Mutex // one step at a time; guards rng, head, last, early
-	rng  *compact.Range
-	head publish.Head // largest checkpoint that extends everything followed; Signed nil before the first
-	last []byte       // chain hash of the entry before, nil when not known
+	work     sync.Mutex // one step at a time; guards rng, head, last, early
+	rng      *compact.Range
+	head     publish.Head // largest checkpoint that extends everything followed; Signed nil before the first
+	last     []byte       // chain hash of the entry before, nil when not known
+	accepted []Loss       // by this run
 
 	mu    sync.RWMutex // what the gate reads
+	epoch uint64       // of the last accepted loss that was followed
 	state *state
 	size  uint64
 	mine  map[[16]byte]struct{}
@@ -132,7 +138,7 @@ func (f *Follower) restore() error {
 	if err != nil {
 		return err
 	}
-	f.rng, f.last, f.state, f.mine, f.size = l.rng, l.last, l.st, l.mine, l.rng.End()
+	f.rng, f.last, f.state, f.mine, f.size, f.epoch = l.rng, l.last, l.st, l.mine, l.rng.End(), l.epoch
 	if len(f.last) == 0 {
 		f.last = nil
 	}
@@ -216,6 +222,7 @@ func (f *Follower) StartNow(ctx context.Context) error {
 // Status is how following stands.
 type Status struct {
 	Size  uint64    // entries followed
+	Epoch uint64    // of the log, see publish.Checkpoint
 	Head  uint64    // of the largest verified checkpoint
 	Fresh time.Time // newest quorum over everything followed
 	Stop  error
@@ -225,7 +232,7 @@ type Status struct {
 func (f *Follower) Status() Status {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return Status{Size: f.size, Head: f.head.Size, Fresh: f.fresh, Stop: f.stop}
+	return Status{Size: f.size, Epoch: f.epoch, Head: f.head.Size, Fresh: f.fresh, Stop: f.stop}
 }
 
 // View calls fn with the state at one position. Steps wait for fn: keep it short, and don't call the Follower in it.
@@ -260,7 +267,7 @@ func (f *Follower) RunOnce(ctx context.Context) error {
 // at once. Failures are tried again after a growing, random pause.
 func (f *Follower) Run(ctx context.Context) error {
 	misses := 0
-	early := uint64(0)
+	early, epoch := uint64(0), f.Status().Epoch
 	for {
 		err := f.RunOnce(ctx)
 		switch {
@@ -278,7 +285,11 @@ func (f *Follower) Run(ctx context.Context) error {
 			continue
 		}
 		misses = 0
-		size := f.Status().Size
+		now := f.Status()
+		size := now.Size
+		if now.Epoch != epoch {
+			early, epoch = 0, now.Epoch // what was announced beyond a loss never comes
+		}
 		wait := f.cfg.PollEvery
 		if early > size {
 			wait = min(wait, maxEarlyWait) // entries are known whose checkpoint is on its way
@@ -333,7 +344,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // Fork gives the evidence of a fork: two checkpoints, each signed by the log, each after a line with its length. Nil
 // without one.
-func (f *Follower) Fork() ([]byte, error) { return f.store.fork() }
+func (f *Follower) Fork() ([]byte, error) {
+	f.work.Lock()
+	defer f.work.Unlock()
+	return f.store.fork()
+}
 
 // Close ends after the step in progress. Run must have ended.
 func (f *Follower) Close() error {

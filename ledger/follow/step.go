@@ -29,9 +29,14 @@ func (f *Follower) follow(ctx context.Context, signed []byte) error {
 		return err
 	}
 	switch {
-	case f.head.Signed != nil && h.Size < f.head.Size:
+	case f.head.Signed == nil:
+	case h.Before(f.head.Checkpoint):
 		h = f.head // from a cache, or an operator's old backup: no news, and its cosignatures say nothing
-	case f.head.Signed != nil && h.Size == f.head.Size:
+	case h.Epoch > f.head.Epoch:
+		if err := f.enterEpoch(ctx, h); err != nil {
+			return err
+		}
+	case h.Size == f.head.Size:
 		if h.Root != f.head.Root {
 			return f.fork(f.head, h, "one size, two roots")
 		}
@@ -43,6 +48,9 @@ func (f *Follower) follow(ctx context.Context, signed []byte) error {
 		if err := f.advance(ctx, h); err != nil {
 			return err
 		}
+	}
+	if f.epoch != h.Epoch {
+		return f.fork(f.head, h, fmt.Sprintf("it calls itself epoch %d, the losses accepted in it come to %d", h.Epoch, f.epoch))
 	}
 	// Nothing is missing any more, whatever was before.
 	f.mu.Lock()
@@ -94,7 +102,14 @@ func (f *Follower) advance(ctx context.Context, h publish.Head) error {
 		}
 		return err
 	}
-	x := step{rng: next, head: h.Signed, last: last}
+	x := step{rng: next, head: h.Signed, last: last, leaves: leaves, epoch: f.epoch}
+	found, err := f.losses(es)
+	if err != nil {
+		return f.fork(f.head, h, err.Error())
+	}
+	if n := len(found); n > 0 {
+		x.epoch = uint64(found[n-1].Epoch)
+	}
 	for _, e := range es {
 		x.writes = append(x.writes, e.Writes...)
 		if f.cfg.All || e.Public {
@@ -107,9 +122,9 @@ func (f *Follower) advance(ctx context.Context, h publish.Head) error {
 	if err := f.store.commit(x); err != nil {
 		return err
 	}
-	f.rng, f.last = next, last
+	f.rng, f.last, f.accepted = next, last, append(f.accepted, found...)
 	f.mu.Lock()
-	f.head, f.size = h, end
+	f.head, f.size, f.epoch = h, end, x.epoch
 	for _, w := range x.writes {
 		f.state.apply(w)
 	}

@@ -23,6 +23,9 @@ var (
 	bucketState = []byte("state") // key → value
 	bucketMine  = []byte("mine")  // 16 bytes of an object id → nothing
 
+	bucketLeaves = []byte("leaves") // number of a bundle → its leaf hashes so far, 32 bytes each: what a loss is cut by
+
+	keyEpoch    = []byte("epoch")    // of the last accepted loss, 8 bytes; absent: 0
 	keyIdentity = []byte("identity") // of the trust root and the member; another's file is refused
 	keySize     = []byte("size")
 	keyRange    = []byte("range") // compact range of [0, size), 32 bytes a hash
@@ -40,7 +43,7 @@ func openStore(path string, identity []byte) (*store, error) {
 		return nil, fmt.Errorf("couldn't open the followed state: %w", err)
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, b := range [][]byte{bucketMeta, bucketState, bucketMine} {
+		for _, b := range [][]byte{bucketMeta, bucketState, bucketMine, bucketLeaves} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -67,12 +70,13 @@ func identityOf(t TrustRoot, me contracts.ID, all bool) []byte {
 
 // loaded is what a store holds.
 type loaded struct {
-	rng  *compact.Range
-	head []byte
-	last []byte
-	fork []byte
-	mine map[[16]byte]struct{}
-	st   *state
+	rng   *compact.Range
+	head  []byte
+	last  []byte
+	fork  []byte
+	mine  map[[16]byte]struct{}
+	st    *state
+	epoch uint64
 }
 
 func (s *store) load() (loaded, error) {
@@ -84,6 +88,9 @@ func (s *store) load() (loaded, error) {
 			size = binary.BigEndian.Uint64(b)
 		} else if b != nil {
 			return errors.New("size is damaged")
+		}
+		if b := meta.Get(keyEpoch); len(b) == 8 {
+			l.epoch = binary.BigEndian.Uint64(b)
 		}
 		var hashes [][]byte
 		for b := bytes.Clone(meta.Get(keyRange)); len(b) >= 32; b = b[32:] {
@@ -122,6 +129,8 @@ type step struct {
 	last   []byte
 	writes []contracts.Write // in entry order
 	mine   [][16]byte        // new ones
+	leaves [][]byte          // all, up to rng's end
+	epoch  uint64
 }
 
 func (s *store) commit(x step) error {
@@ -143,7 +152,11 @@ func (s *store) commit(x step) error {
 				return err
 			}
 		}
+		if err := addLeaves(tx.Bucket(bucketLeaves), x.rng.End()-uint64(len(x.leaves)), x.leaves); err != nil {
+			return err
+		}
 		for _, kv := range []struct{ k, v []byte }{
+			{keyEpoch, binary.BigEndian.AppendUint64(nil, x.epoch)},
 			{keySize, binary.BigEndian.AppendUint64(nil, x.rng.End())},
 			{keyRange, bytes.Join(x.rng.Hashes(), nil)},
 			{keyHead, x.head},

@@ -84,7 +84,7 @@ func (a *Audit) take(s *ledger.Stored) error {
 	if p, twice := a.IDs[cmd.ID]; twice {
 		return fmt.Errorf("the command stands at %d, too", p)
 	}
-	res, err := a.Apply(a.State, contracts.Env{Ledger: a.Ledger, Now: e.Time}, cmd)
+	res, err := a.Apply(a.State, contracts.Env{Ledger: a.Ledger, Now: e.Time, Position: int64(e.Position)}, cmd)
 	if err != nil {
 		return fmt.Errorf("the rules refuse: %w", err)
 	}

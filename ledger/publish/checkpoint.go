@@ -14,16 +14,46 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// Checkpoint is the head of a published log: C2SP tlog-checkpoint without extension lines.
+// Checkpoint is the head of a published log: C2SP tlog-checkpoint without extension lines. An origin names one
+// append-only log. After an accepted loss (contracts.LossAccept) it is another log, so the epoch stands in the origin line:
+// "ledger#2". The log's key and its name stay.
 type Checkpoint struct {
 	Origin string // id of the ledger
+	Epoch  uint64 // 0 until a loss was accepted
 	Size   uint64 // leaves
 	Root   [32]byte
 }
 
+// Line is the origin line.
+func (c Checkpoint) Line() string {
+	if c.Epoch == 0 {
+		return c.Origin
+	}
+	return fmt.Sprintf("%s%s%d", c.Origin, epochMark, c.Epoch)
+}
+
+const epochMark = "#"
+
+// parseOrigin reads an origin line. No ledger's id has an epoch mark.
+func parseOrigin(line string) (id string, epoch uint64, err error) {
+	id, text, marked := strings.Cut(line, epochMark)
+	if !marked {
+		return line, 0, nil
+	}
+	if epoch, err = parseDecimal(text); err != nil || epoch == 0 || id == "" {
+		return "", 0, errors.New("checkpoint: epoch of the origin is malformed")
+	}
+	return id, epoch, nil
+}
+
+// Before reports whether c is older than o: of an earlier epoch, or smaller.
+func (c Checkpoint) Before(o Checkpoint) bool {
+	return c.Epoch < o.Epoch || c.Epoch == o.Epoch && c.Size < o.Size
+}
+
 // Text is what is signed.
 func (c Checkpoint) Text() string {
-	return fmt.Sprintf("%s\n%d\n%s\n", c.Origin, c.Size, base64.StdEncoding.EncodeToString(c.Root[:]))
+	return fmt.Sprintf("%s\n%d\n%s\n", c.Line(), c.Size, base64.StdEncoding.EncodeToString(c.Root[:]))
 }
 
 // ParseCheckpointText accepts exactly what Text writes.
@@ -32,8 +62,11 @@ func ParseCheckpointText(text string) (Checkpoint, error) {
 	if len(lines) != 4 || lines[0] == "" || lines[3] != "" {
 		return Checkpoint{}, errors.New("checkpoint: want three lines: origin, size, root")
 	}
-	c := Checkpoint{Origin: lines[0]}
+	var c Checkpoint
 	var err error
+	if c.Origin, c.Epoch, err = parseOrigin(lines[0]); err != nil {
+		return Checkpoint{}, err
+	}
 	if c.Size, err = parseDecimal(lines[1]); err != nil {
 		return Checkpoint{}, fmt.Errorf("checkpoint: size: %w", err)
 	}
@@ -80,6 +113,9 @@ func NewPolicy(logKey string, witnessKeys []string, quorum int) (Policy, error) 
 	v, err := note.NewVerifier(logKey)
 	if err != nil {
 		return Policy{}, fmt.Errorf("couldn't read the log key: %w", err)
+	}
+	if strings.Contains(v.Name(), epochMark) {
+		return Policy{}, fmt.Errorf("the log key's name, the ledger's id, has a %q", epochMark)
 	}
 	public, err := publicKey(logKey)
 	if err != nil {

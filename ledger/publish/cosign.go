@@ -21,6 +21,8 @@ var (
 	// ErrWitnessConflict: a witness doesn't accept that this log extends what it cosigned. One of the two histories is
 	// false; the witness kept both checkpoints.
 	ErrWitnessConflict = errors.New("a witness has cosigned another history")
+	// ErrLossUnaccepted: the log has begun a new epoch after a loss, and the witness's operator has not accepted it yet.
+	ErrLossUnaccepted = errors.New("a witness has not accepted the loss")
 )
 
 // witness is the log's side of C2SP tlog-witness: what one witness is believed to have cosigned, and how it is doing.
@@ -39,11 +41,16 @@ type witness struct {
 }
 
 type answer struct {
-	status int
-	size   uint64 // of a 409 that names one
-	named  bool
-	body   []byte
+	status   int
+	size     uint64 // of a 409 that names one
+	named    bool
+	epoch    uint64 // of a 404 of a witness that is in another epoch of this log
+	elsewhen bool
+	body     []byte
 }
+
+// EpochType marks a witness's answer 404 to a checkpoint of another epoch than the one it is in: a line with its epoch.
+const EpochType = "text/x.bund.epoch"
 
 const maxAnswerBytes = 16 << 10
 
@@ -72,6 +79,12 @@ func (w *witness) post(ctx context.Context, old uint64, proof [][]byte, signed [
 		return answer{}, errors.New("answer is too long")
 	}
 	a := answer{status: resp.StatusCode, body: body}
+	if resp.StatusCode == http.StatusNotFound && resp.Header.Get("Content-Type") == EpochType {
+		if text, ok := strings.CutSuffix(string(body), "\n"); ok {
+			n, err := parseDecimal(text)
+			a.epoch, a.elsewhen = n, err == nil
+		}
+	}
 	if resp.StatusCode == http.StatusConflict {
 		if text, ok := strings.CutSuffix(string(body), "\n"); ok {
 			n, err := parseDecimal(text)
@@ -81,21 +94,34 @@ func (w *witness) post(ctx context.Context, old uint64, proof [][]byte, signed [
 	return a, nil
 }
 
-// highest asks for the largest size that the witness has cosigned. The checkpoint of size 0 that goes with the question
-// is a prefix of every history, so signing it says nothing that an old backup could regret.
-func (w *witness) highest(ctx context.Context, empty []byte) (uint64, error) {
-	a, err := w.post(ctx, 0, nil, empty)
-	switch {
-	case err != nil:
-		return 0, err
-	case a.status == http.StatusOK:
-		w.size = 0
-	case a.status == http.StatusConflict && a.named:
-		w.size = a.size
-	default:
-		return 0, fmt.Errorf("answered %d", a.status)
+// standing asks for the largest size that the witness has cosigned, and in which epoch. The checkpoint of size 0 that
+// goes with the question is a prefix of every history, so signing it says nothing that an old backup could regret.
+func (w *witness) standing(ctx context.Context, empty func(epoch uint64) ([]byte, error), epoch uint64) (Standing, error) {
+	w.size = 0 // also of a witness in another epoch: of this one it has cosigned nothing
+	mine := epoch
+	for range 2 { // the second time in the witness's own epoch
+		b, err := empty(epoch)
+		if err != nil {
+			return Standing{}, err
+		}
+		a, err := w.post(ctx, 0, nil, b)
+		switch {
+		case err != nil:
+			return Standing{}, err
+		case a.status == http.StatusOK:
+			return Standing{Epoch: epoch}, nil
+		case a.status == http.StatusConflict && a.named:
+			if epoch == mine {
+				w.size = a.size
+			}
+			return Standing{epoch, a.size}, nil
+		case a.elsewhen && a.epoch != epoch:
+			epoch = a.epoch
+		default:
+			return Standing{}, fmt.Errorf("answered %d", a.status)
+		}
 	}
-	return w.size, nil
+	return Standing{}, errors.New("its epoch changes while it is asked")
 }
 
 // cosign gets the witness's signature over the checkpoint, telling it how the checkpoint extends what it saw.
@@ -120,6 +146,10 @@ func (w *witness) cosign(ctx context.Context, c Checkpoint, signed []byte, prove
 			}
 			w.size = c.Size
 			return n.Sigs[0], nil
+		case a.elsewhen && a.epoch > c.Epoch:
+			return note.Signature{}, fmt.Errorf("%w: it is in epoch %d, this log in %d", ErrWitnessAhead, a.epoch, c.Epoch)
+		case a.elsewhen:
+			return note.Signature{}, fmt.Errorf("%w: it is in epoch %d, this log in %d", ErrLossUnaccepted, a.epoch, c.Epoch)
 		case a.status == http.StatusConflict && a.named && a.size > c.Size:
 			w.size = a.size
 			return note.Signature{}, fmt.Errorf("%w: %d entries, this one has %d", ErrWitnessAhead, a.size, c.Size)

@@ -137,6 +137,7 @@ func FuzzCheckpoint(f *testing.F) {
 	_, b := signedCheckpoint(f, 7)
 	f.Add(string(b[:bytes.Index(b, []byte("\n\n"))+1]))
 	f.Add("x\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n")
+	f.Add("x#3\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if c, err := ParseCheckpointText(text); err == nil && c.Text() != text {
 			t.Fatalf("%q is read, but would be written %q", text, c.Text())
@@ -339,4 +340,29 @@ func BenchmarkPublish(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*4096/b.Elapsed().Seconds(), "entries/s")
+}
+
+// The epoch stands in the origin line in one spelling, and orders heads before their size does.
+func TestEpoch(t *testing.T) {
+	c := Checkpoint{Origin: "x", Epoch: 12, Size: 3, Root: [32]byte{1}}
+	if got, err := ParseCheckpointText(c.Text()); err != nil || got != c || !strings.HasPrefix(c.Text(), "x#12\n") {
+		t.Errorf("%q reads as %+v: %v", c.Text(), got, err)
+	}
+	for _, line := range []string{"x#0", "x#01", "x#-1", "x#", "#1", "x#1#2", "x#+1", "x# 1", "x#9223372036854775808"} {
+		if got, err := ParseCheckpointText(strings.Replace(c.Text(), "x#12", line, 1)); err == nil {
+			t.Errorf("%q reads as %+v", line, got)
+		}
+	}
+	_, vkey, err := note.GenerateKey(nil, "x#1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewPolicy(vkey, nil, 0); err == nil {
+		t.Error("a log whose name has an epoch")
+	}
+	for _, o := range []Checkpoint{{Epoch: 13}, {Epoch: 12, Size: 4}} {
+		if !c.Before(o) || o.Before(c) || c.Before(c) {
+			t.Errorf("%+v isn't after %+v", o, c)
+		}
+	}
 }

@@ -26,9 +26,11 @@ var (
 type Opening struct {
 	Height      uint64 // entries of the ledger
 	Published   uint64 // leaves found; the rest was republished
-	Highest     uint64 // largest size that a witness says it cosigned
+	Epoch       uint64 // of the log with all of them
+	Highest     uint64 // largest size that a witness says it cosigned in this epoch
 	Unreachable []string
-	Accepted    error // what AcceptLoss or AllowUnwitnessed overrode
+	Waiting     []string // witnesses whose operators have not accepted the loss that this epoch began with
+	Accepted    error    // what AcceptLoss or AllowUnwitnessed overrode
 }
 
 // Open compares ledger, tiles, checkpoint and witnesses, refuses whatever doesn't fit, and republishes what the tlog
@@ -61,13 +63,16 @@ func open(ctx context.Context, cfg Config, src Source, f files) (*Publisher, err
 	if err := p.compare(ctx); err != nil {
 		return nil, err
 	}
+	if err := p.findEpoch(ctx); err != nil {
+		return nil, err
+	}
 	if err := p.askWitnesses(ctx); err != nil {
 		return nil, err
 	}
 	if err := p.tree.sweep(p.opening.Published); err != nil {
 		return nil, fmt.Errorf("couldn't remove stale tiles: %w", err)
 	}
-	if h, ok := p.Head(); ok {
+	if h, ok := p.Head(); ok && h.Epoch == p.opening.Epoch {
 		// First with the head that was signed before this process began: a conflict must not make us sign more of a
 		// false history. A witness that is ahead of this head, but not of the ledger, is asked again below.
 		signed, err := h.sign(cfg.Signer)
@@ -83,6 +88,9 @@ func open(ctx context.Context, cfg Config, src Source, f files) (*Publisher, err
 	}
 	if err := p.growToLedger(ctx); err != nil {
 		return nil, err
+	}
+	if p.epoch != p.opening.Epoch {
+		return nil, fmt.Errorf("%w: the log came to epoch %d, want %d", ErrDiffers, p.epoch, p.opening.Epoch)
 	}
 	p.vet = func() error { return p.refuseConflict(ErrWitnessConflict, ErrWitnessAhead) }
 	if err := p.step(ctx, true); err != nil {
@@ -157,32 +165,48 @@ func prepare(cfg Config, src Source, f files) (*Publisher, error) {
 	return p, nil
 }
 
-// Known is the largest size that the checkpoint in the folder or a witness speaks for, read before the ledger itself is
-// opened: its log must hold at least so many entries. Witnesses that don't answer are left to Open.
-func Known(ctx context.Context, cfg Config) (uint64, error) {
+// Standing is how far a log has come.
+type Standing struct {
+	Epoch, Size uint64
+}
+
+// Known is what is known of a log before the ledger itself is opened.
+type Known struct {
+	Standing          // highest that the checkpoint in the folder or a witness speaks for
+	Here     Standing // of the checkpoint in the folder
+	Silent   []string // witnesses that don't answer
+}
+
+// Ask learns what the checkpoint in the folder and the witnesses speak for. A ledger's log must hold at least so many
+// entries. Witnesses that don't answer are left to Open.
+func Ask(ctx context.Context, cfg Config) (k Known, err error) {
 	if err := cfg.fill(); err != nil {
-		return 0, err
+		return k, err
 	}
 	p, err := prepare(cfg, nil, disk(cfg.Dir))
 	if err != nil {
-		return 0, err
+		return k, err
 	}
-	known := uint64(0)
 	signed, err := p.fs.Read(checkpointName)
 	if err == nil {
 		h, err := p.policy.Open(signed)
 		if err != nil {
-			return 0, fmt.Errorf("%w: own checkpoint in %s: %w", ErrDiffers, cfg.Dir, err)
+			return k, fmt.Errorf("%w: own checkpoint in %s: %w", ErrDiffers, cfg.Dir, err)
 		}
-		known = h.Size
+		k.Here = Standing{h.Epoch, h.Size}
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("couldn't read the checkpoint: %w", err)
+		return k, fmt.Errorf("couldn't read the checkpoint: %w", err)
 	}
-	sizes, _, err := p.highest(ctx)
-	for _, n := range sizes {
-		known = max(known, n)
+	k.Standing = k.Here
+	stand, errs := p.standing(ctx, k.Here.Epoch)
+	for i, w := range p.witnesses {
+		if errs[i] != nil {
+			k.Silent = append(k.Silent, w.v.Name())
+		} else if s := stand[i]; k.Epoch < s.Epoch || k.Epoch == s.Epoch && k.Size < s.Size {
+			k.Standing = s
+		}
 	}
-	return known, err
+	return k, nil
 }
 
 // Opening tells what Open found.
@@ -230,6 +254,7 @@ func (p *Publisher) compare(ctx context.Context) error {
 		return fmt.Errorf("%w: %d entries, %d published", ErrBehind, height, h.Size)
 	}
 	p.head.Store(&h)
+	p.epoch = h.Epoch
 	if h.Size == 0 {
 		return nil
 	}
@@ -258,6 +283,25 @@ func (p *Publisher) compare(ctx context.Context) error {
 		return fmt.Errorf("%w: leaf %d isn't the one in the tiles", ErrDiffers, h.Size-1)
 	}
 	p.prev = es[0].Hash
+	return nil
+}
+
+// findEpoch looks for losses that were accepted behind the published head: the witnesses are asked as the log that this
+// ledger is now.
+func (p *Publisher) findEpoch(ctx context.Context) error {
+	p.opening.Epoch = p.epoch
+	for at := p.opening.Published; at < p.opening.Height; {
+		es, err := p.src.Entries(ctx, at, int(min(pageEntries, p.opening.Height-at)))
+		if err != nil || len(es) == 0 {
+			return fmt.Errorf("couldn't read entries from %d: %w", at, errors.Join(err, ctx.Err()))
+		}
+		for _, e := range es {
+			if p.opening.Epoch, err = epochAfter(p.opening.Epoch, e.Entry); err != nil {
+				return err
+			}
+		}
+		at += uint64(len(es))
+	}
 	return nil
 }
 
@@ -309,27 +353,38 @@ func resumeLeafHash(f files, size uint64) ([]byte, error) {
 	return b[hashBytes*i : hashBytes*(i+1)], nil
 }
 
-// askWitnesses learns the largest size that each witness has cosigned, before anything new is signed.
+// askWitnesses learns how far each witness has seen this log, before anything new is signed.
 func (p *Publisher) askWitnesses(ctx context.Context) error {
 	if len(p.witnesses) == 0 {
 		return nil
 	}
-	sizes, errs, err := p.highest(ctx)
-	if err != nil {
-		return err
-	}
+	mine := Standing{p.opening.Epoch, p.opening.Height}
+	stand, errs := p.standing(ctx, mine.Epoch)
 	var failures []error
 	for i, w := range p.witnesses {
+		name := w.v.Name()
 		if errs[i] != nil {
-			failures = append(failures, fmt.Errorf("witness %s: %w", w.v.Name(), errs[i]))
-			p.opening.Unreachable = append(p.opening.Unreachable, w.v.Name())
-			p.cfg.Log.Warn("witness can't say whether this ledger is an old backup", "witness", w.v.Name(), "err", errs[i])
+			failures = append(failures, fmt.Errorf("witness %s: %w", name, errs[i]))
+			p.opening.Unreachable = append(p.opening.Unreachable, name)
+			p.cfg.Log.Warn("witness can't say whether this ledger is an old backup", "witness", name, "err", errs[i])
 			continue
 		}
-		p.opening.Highest = max(p.opening.Highest, sizes[i])
-		if sizes[i] > p.opening.Height {
-			err := fmt.Errorf("%w: witness %s has cosigned %d entries, the ledger has %d", ErrWitnessAhead, w.v.Name(), sizes[i], p.opening.Height)
-			if err := p.override(p.cfg.AcceptLoss, err); err != nil {
+		var ahead error
+		switch s := stand[i]; {
+		case s.Epoch > mine.Epoch:
+			ahead = fmt.Errorf("%w: witness %s is in epoch %d of the log, this ledger in %d", ErrWitnessAhead, name, s.Epoch, mine.Epoch)
+		case s.Epoch < mine.Epoch && s.Size > 0:
+			// It has cosigned nothing of this epoch, so nothing of it can be missing here.
+			p.opening.Waiting = append(p.opening.Waiting, name)
+			p.cfg.Log.Warn("witness has not accepted the loss; its operator must", "witness", name, "epoch", s.Epoch, "cosigned", s.Size, "now", mine.Epoch)
+		default:
+			p.opening.Highest = max(p.opening.Highest, s.Size)
+			if s.Size > mine.Size {
+				ahead = fmt.Errorf("%w: witness %s has cosigned %d entries, the ledger has %d", ErrWitnessAhead, name, s.Size, mine.Size)
+			}
+		}
+		if ahead != nil {
+			if err := p.override(p.cfg.AcceptLoss, ahead); err != nil {
 				return err
 			}
 		}
@@ -340,19 +395,24 @@ func (p *Publisher) askWitnesses(ctx context.Context) error {
 	return nil
 }
 
-// highest asks all witnesses at once.
-func (p *Publisher) highest(ctx context.Context) (sizes []uint64, errs []error, err error) {
-	empty, err := Checkpoint{Origin: p.cfg.Ledger, Root: [32]byte(hasher.EmptyRoot())}.sign(p.cfg.Signer)
-	if err != nil {
-		return nil, nil, fmt.Errorf("couldn't sign the empty checkpoint: %w", err)
-	}
+// standing asks all witnesses at once, as a log in this epoch.
+func (p *Publisher) standing(ctx context.Context, epoch uint64) ([]Standing, []error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.WitnessTimeout)
 	defer cancel()
-	sizes, errs = make([]uint64, len(p.witnesses)), make([]error, len(p.witnesses))
+	stand, errs := make([]Standing, len(p.witnesses)), make([]error, len(p.witnesses))
 	var wg sync.WaitGroup
 	for i, w := range p.witnesses {
-		wg.Go(func() { sizes[i], errs[i] = w.highest(ctx, empty) })
+		wg.Go(func() { stand[i], errs[i] = w.standing(ctx, p.empty, epoch) })
 	}
 	wg.Wait()
-	return sizes, errs, nil
+	return stand, errs
+}
+
+// empty is the signed checkpoint of no entries in an epoch.
+func (p *Publisher) empty(epoch uint64) ([]byte, error) {
+	b, err := Checkpoint{Origin: p.cfg.Ledger, Epoch: epoch, Root: [32]byte(hasher.EmptyRoot())}.sign(p.cfg.Signer)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't sign the empty checkpoint: %w", err)
+	}
+	return b, nil
 }

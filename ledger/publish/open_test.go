@@ -169,12 +169,12 @@ func TestOldBackupOfEverything(t *testing.T) {
 	l.Fill(200)
 	b.mustOpen(l)
 
-	if n, err := publish.Known(t.Context(), b.config()); n != 300 || err != nil {
-		t.Errorf("known: %d %v", n, err)
+	if n, err := publish.Ask(t.Context(), b.config()); n.Size != 300 || err != nil {
+		t.Errorf("known: %+v %v", n, err)
 	}
 	b.dir = backup
-	if n, err := publish.Known(t.Context(), b.config()); n != 300 || err != nil {
-		t.Errorf("known to the witnesses: %d %v", n, err)
+	if n, err := publish.Ask(t.Context(), b.config()); n.Size != 300 || err != nil {
+		t.Errorf("known to the witnesses: %+v %v", n, err)
 	}
 	signedBefore, err := os.ReadFile(filepath.Join(backup, "checkpoint"))
 	if err != nil {

@@ -40,7 +40,7 @@ type Config struct {
 	RecosignEvery   time.Duration // a log at rest is cosigned again this often; 20 s when zero. At most a third of the smallest maxStaleSec
 	WitnessTimeout  time.Duration // longest wait for the witnesses in one round; 3 s when zero
 
-	AcceptLoss       bool // open although a witness has cosigned more, or another history. The operator's explicit word
+	AcceptLoss       bool // open although a witness has cosigned more, or another history: what only a dishonest operator does
 	AllowUnwitnessed bool // open although no witness answers. The operator's explicit word
 	CompareAll       bool // on opening read and hash every entry, for a ledger that keeps no tree of its own
 
@@ -68,6 +68,7 @@ type Publisher struct {
 	mu        sync.Mutex // one step at a time: tiles, checkpoint, witnesses
 	tree      *tree
 	prev      [32]byte     // chain hash of the last published entry
+	epoch     uint64       // of the tree: the last accepted loss in it begins it
 	broken    error        // first failed write; the tree is ahead of its files, so no step runs any more
 	vet       func() error // while opening: the witnesses' last word before anything is published
 	lastRound time.Time
@@ -232,14 +233,29 @@ func (p *Publisher) grow(ctx context.Context) (more bool, err error) {
 				return false, err
 			}
 			p.prev = e.Hash
+			if p.epoch, err = epochAfter(p.epoch, e.Entry); err != nil {
+				return false, err
+			}
 		}
 	}
 	return p.tree.size < height, nil
 }
 
+// epochAfter is the log's epoch with the entry in it.
+func epochAfter(epoch uint64, e *ledger.Entry) (uint64, error) {
+	if !ledger.HasLoss(e) {
+		return epoch, nil
+	}
+	b, err := ledger.CheckLoss(e)
+	if err != nil {
+		return 0, fmt.Errorf("%w: entry %d: %w", ErrDiffers, e.Position, err)
+	}
+	return uint64(b.Epoch), nil
+}
+
 // publish signs the tree's head, asks the witnesses and replaces the checkpoint file. The tree is flushed.
 func (p *Publisher) publish(ctx context.Context, all bool) error {
-	c := Checkpoint{Origin: p.cfg.Ledger, Size: p.tree.size, Root: p.tree.root()}
+	c := Checkpoint{Origin: p.cfg.Ledger, Epoch: p.epoch, Size: p.tree.size, Root: p.tree.root()}
 	signed, err := c.sign(p.cfg.Signer)
 	if err != nil {
 		return fmt.Errorf("couldn't sign the checkpoint: %w", err)

@@ -40,6 +40,12 @@ func (w *Witness) serveAdd(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.log.WarnContext(r.Context(), "checkpoint not cosigned", "status", a.status, "why", a.why)
+	if a.elsewhen {
+		rw.Header().Set("Content-Type", publish.EpochType)
+		rw.WriteHeader(a.status)
+		fmt.Fprintf(rw, "%d\n", a.epoch)
+		return
+	}
 	if a.known {
 		rw.Header().Set("Content-Type", "text/x.tlog.size")
 		rw.WriteHeader(a.status)
@@ -50,11 +56,13 @@ func (w *Witness) serveAdd(rw http.ResponseWriter, r *http.Request) {
 }
 
 type answer struct {
-	status int
-	lines  string // of 200
-	known  bool   // a 409 that tells the size
-	size   uint64
-	why    string
+	status   int
+	lines    string // of 200
+	known    bool   // a 409 that tells the size
+	size     uint64
+	elsewhen bool // a 404 that tells the epoch
+	epoch    uint64
+	why      string
 }
 
 func refuse(status int, format string, args ...any) answer {
@@ -102,20 +110,26 @@ func (w *Witness) add(body []byte) answer {
 	if err != nil {
 		return refuse(http.StatusBadRequest, "request is malformed: %v", err)
 	}
-	if origin, _, _ := bytes.Cut(q.signed, []byte("\n")); string(origin) != w.origin() {
+	line, _, _ := bytes.Cut(q.signed, []byte("\n"))
+	if id, _, _ := bytes.Cut(line, []byte("#")); string(id) != w.origin() {
 		return refuse(http.StatusNotFound, "another log than %s", w.origin())
 	}
 	h, err := w.policy.Open(q.signed)
 	if err != nil {
 		return refuse(http.StatusForbidden, "%v", err)
 	}
-	if q.old > h.Size {
-		return refuse(http.StatusBadRequest, "old size %d is above the checkpoint's %d", q.old, h.Size)
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.broken != nil {
 		return refuse(http.StatusServiceUnavailable, "stopped")
+	}
+	// Another epoch is another log, which this witness's operator takes up (Accept), never a request. Nothing cosigned is
+	// nothing to lose.
+	if h.Epoch != w.last.Epoch && (w.last.Size > 0 || h.Epoch < w.last.Epoch) {
+		return answer{status: http.StatusNotFound, elsewhen: true, epoch: w.last.Epoch, why: fmt.Sprintf("epoch %d of the log, this witness is in %d", h.Epoch, w.last.Epoch)}
+	}
+	if q.old > h.Size {
+		return refuse(http.StatusBadRequest, "old size %d is above the checkpoint's %d", q.old, h.Size)
 	}
 	switch {
 	case q.old != w.last.Size:
@@ -129,8 +143,8 @@ func (w *Witness) add(body []byte) answer {
 			return w.conflict(http.StatusUnprocessableEntity, "unproven", h, err)
 		}
 	}
-	if h.Size > w.last.Size || w.last.Signed == nil {
-		if err := w.save(h.Signed); err != nil {
+	if w.last.Before(h.Checkpoint) || w.last.Signed == nil {
+		if err := w.record(h); err != nil {
 			w.broken = err // what is on disk now only a new start can tell
 			w.log.Error("stopped cosigning", "err", err)
 			return refuse(http.StatusServiceUnavailable, "stopped")

@@ -42,6 +42,14 @@ func (w *Witness) load() (publish.Head, error) {
 	return h, nil
 }
 
+// record makes h the state. The list of what was cosigned comes first: it may be longer than the state, never shorter.
+func (w *Witness) record(h publish.Head) error {
+	if err := w.cosigned.add(h.Checkpoint); err != nil {
+		return fmt.Errorf("couldn't save what was cosigned: %w", err)
+	}
+	return w.save(h.Signed)
+}
+
 // save makes signed the state: after it returns nil no crash brings the old one back, before it no signature leaves.
 func (w *Witness) save(signed []byte) error {
 	if err := replaceFile(filepath.Join(w.dir, stateName), append(w.header(), signed...)); err != nil {

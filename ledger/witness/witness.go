@@ -50,9 +50,10 @@ type Witness struct {
 	log    *slog.Logger
 	lock   *os.File
 
-	mu     sync.Mutex
-	last   publish.Head // last cosigned; Size 0 and no bytes before the first
-	broken error        // a failed write of the state; only a new start knows what is on disk
+	mu       sync.Mutex
+	last     publish.Head // last cosigned; Size 0 and no bytes before the first
+	cosigned *roll        // of this epoch
+	broken   error        // a failed write of the state; only a new start knows what is on disk
 }
 
 // Open takes the folder and reads the state.
@@ -88,6 +89,9 @@ func Open(cfg Config) (*Witness, error) {
 	if errors.Is(err, ErrNoState) && cfg.Begin {
 		err = w.save(nil)
 	}
+	if err == nil {
+		w.cosigned, err = openRoll(filepath.Join(cfg.Dir, rollName), w.last.Checkpoint)
+	}
 	if err != nil {
 		return nil, errors.Join(err, w.lock.Close())
 	}
@@ -113,7 +117,7 @@ func (w *Witness) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.broken = errors.New("witness is closed")
-	return w.lock.Close()
+	return errors.Join(w.cosigned.close(), w.lock.Close())
 }
 
 func (w *Witness) origin() string { return w.policy.Log.Name() }

@@ -66,7 +66,11 @@ func root(begin, size, branchAt uint64) []byte {
 }
 
 func (h history) checkpoint(t testing.TB, size, branchAt uint64) []byte {
-	c := publish.Checkpoint{Origin: origin, Size: size, Root: [32]byte(root(0, size, branchAt))}
+	return h.inEpoch(t, 0, size, branchAt)
+}
+
+func (h history) inEpoch(t testing.TB, epoch, size, branchAt uint64) []byte {
+	c := publish.Checkpoint{Origin: origin, Epoch: epoch, Size: size, Root: [32]byte(root(0, size, branchAt))}
 	b, err := note.Sign(&note.Note{Text: c.Text()}, h.signer)
 	if err != nil {
 		t.Fatal(err)

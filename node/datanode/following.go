@@ -30,6 +30,20 @@ func (n *Node) onEntry(e *ledger.Entry) {
 	}
 }
 
+// onCut is told that the ledger has lost entries which this node had followed. Everything that the node decides by is
+// read from the followed state, which is that of the ledger as it is now; receipts stay as they are, and a call under an
+// agreement or a registration that was lost is refused as unknown.
+func (n *Node) onCut(kept uint64) {
+	n.early.Forget()
+	n.log.Error("the ledger goes on without entries that this node had followed", "kept", kept)
+	for _, c := range []chan struct{}{n.wake, n.toReport} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // readBoth gives the followed state at one position, and that with what was announced since.
 func (n *Node) readBoth(fn func(st contracts.State) error) (err error) {
 	n.follower.View(func(v follow.View) {

@@ -94,7 +94,7 @@ func openNode(cfg *Config, log *slog.Logger, now func() time.Time) (_ *Node, err
 	}
 	if n.follower, err = follow.Open(follow.Config{
 		Path: filepath.Join(cfg.Dir, "followed.db"), Trust: n.trust, URL: n.market.base, HTTP: &http.Client{Transport: n.market}, Me: cfg.Member,
-		OnEntry: n.onEntry, OnEarly: n.early.Announce, PollEvery: cfg.poll, Now: n.now, Log: log,
+		OnEntry: n.onEntry, OnCut: n.onCut, OnEarly: n.early.Announce, PollEvery: cfg.poll, Now: n.now, Log: log,
 	}); err != nil {
 		return nil, fmt.Errorf("couldn't open followed state: %w", err)
 	}

@@ -51,6 +51,14 @@ func (e *Early) Followed(size uint64) {
 	e.n.Store(int64(len(e.top)))
 }
 
+// Forget drops everything: what was announced is of a history that has ended.
+func (e *Early) Forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.top)
+	e.n.Store(0)
+}
+
 func (e *Early) empty() bool { return e == nil || e.n.Load() == 0 }
 
 // Both asks a question of st and, where something was announced, once more of st with that on top. It ends at the

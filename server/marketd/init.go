@@ -16,37 +16,37 @@ import (
 	"github.com/bund-exchange/bund/server/trading"
 )
 
-// readGenesis reads a submission as POST /commands takes it, as strictly.
-func readGenesis(name string) (sub contracts.Submission, err error) {
+// readSubmission reads a signed command as POST /commands takes it, as strictly.
+func readSubmission(name, what string) (sub contracts.Submission, err error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return sub, fmt.Errorf("couldn't read genesis: %w", err)
+		return sub, fmt.Errorf("couldn't read %s: %w", what, err)
 	}
 	if err := strictjson.Check(b); err != nil {
-		return sub, fmt.Errorf("couldn't read genesis: %w", err)
+		return sub, fmt.Errorf("couldn't read %s: %w", what, err)
 	}
 	// Maps, because the names of struct fields match whatever their case.
 	var file map[string]json.RawMessage
 	if err := json.Unmarshal(b, &file); err != nil {
-		return sub, fmt.Errorf("couldn't read genesis: %w", err)
+		return sub, fmt.Errorf("couldn't read %s: %w", what, err)
 	}
 	if len(file) != 2 || file["raw"] == nil || file["signatures"] == nil {
-		return sub, errors.New("couldn't read genesis: want exactly raw and signatures")
+		return sub, fmt.Errorf("couldn't read %s: want exactly raw and signatures", what)
 	}
 	var raw string
 	var signatures []map[string]string
 	if err := errors.Join(json.Unmarshal(file["raw"], &raw), json.Unmarshal(file["signatures"], &signatures)); err != nil {
-		return sub, fmt.Errorf("couldn't read genesis: %w", err)
+		return sub, fmt.Errorf("couldn't read %s: %w", what, err)
 	}
 	sub.Raw = []byte(raw)
 	for _, s := range signatures {
 		key, sig := s["key"], s["sig"]
 		if len(s) != 2 || key == "" || sig == "" {
-			return sub, errors.New("couldn't read genesis: want exactly key and sig of a signature")
+			return sub, fmt.Errorf("couldn't read %s: want exactly key and sig of a signature", what)
 		}
 		b, err := hex.DecodeString(sig)
 		if err != nil {
-			return sub, errors.New("couldn't read genesis: a signature is not hex")
+			return sub, fmt.Errorf("couldn't read %s: a signature is not hex", what)
 		}
 		sub.Signatures = append(sub.Signatures, contracts.Signature{Key: contracts.PublicKey(key), Sig: b})
 	}
@@ -62,7 +62,7 @@ func initialise(c *command) error {
 	if err != nil {
 		return err
 	}
-	sub, err := readGenesis(f["genesis"])
+	sub, err := readSubmission(f["genesis"], "genesis")
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -29,6 +30,12 @@ const usage = `marketd: 数据交易所市场服务 · the market
   marketd rebuild --config FILE            drop the projection and make it anew from the ledger
   marketd backup  --config FILE --to DIR   copy what can't be made anew: ledger, log, documents, openings, accounts
   marketd restore --config FILE --from DIR put a backup into an empty folder; witnesses tell whether it is too old
+  marketd restore --config FILE --prepare-loss OUT --reason TEXT --key KEY
+                  a backup that is too old: write the bytes of the public entry that accepts the loss. KEY is the
+                  public key of the person who signs first; valid for ten minutes
+  marketd restore --config FILE --accept-loss FILE
+                  take that entry, signed by two people of the venue ({"raw", "signatures"}, as POST /commands has it),
+                  as the first of a new epoch of the log
   marketd verify  --config FILE            check the record of supervisors' reads
 
 All but run need the market stopped: one process holds the ledger.
@@ -68,7 +75,11 @@ func run(ctx context.Context, args []string, out, errw io.Writer) int {
 }
 
 // flags parses string flags, all of them required.
-func (c *command) flags(names ...string) (map[string]string, error) {
+func (c *command) flags(names ...string) (map[string]string, error) { return c.choose(names) }
+
+// choose parses string flags, of which some are required.
+func (c *command) choose(required []string, optional ...string) (map[string]string, error) {
+	names := slices.Concat(required, optional)
 	fs := flag.NewFlagSet("marketd", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	for _, n := range names {
@@ -83,7 +94,7 @@ func (c *command) flags(names ...string) (map[string]string, error) {
 	}
 	out := map[string]string{}
 	for _, n := range names {
-		if out[n] = fs.Lookup(n).Value.String(); out[n] == "" {
+		if out[n] = fs.Lookup(n).Value.String(); out[n] == "" && slices.Contains(required, n) {
 			return nil, fmt.Errorf("%w: --%s is missing", errUsage, n)
 		}
 	}

@@ -78,12 +78,16 @@ func OpenMarket(ctx context.Context, cfg *Config, log *slog.Logger) (_ *Market, 
 		return nil, err
 	}
 	m.openings = trading.Openings{DB: m.db.DB}
-	known, err := publish.Known(ctx, m.publishConfig())
+	known, err := publish.Ask(ctx, m.publishConfig())
 	if err != nil {
 		return nil, err
 	}
-	if err := m.openLedger(known); errors.Is(err, embedded.ErrLogBehind) {
-		return nil, fmt.Errorf("%w (the published checkpoint and the witnesses speak for %d entries)", err, known)
+	atLeast := known.Size
+	if known.Epoch > known.Here.Epoch {
+		atLeast = known.Here.Size // sizes of another epoch say nothing; the published log refuses below
+	}
+	if err := m.openLedger(atLeast); errors.Is(err, embedded.ErrLogBehind) {
+		return nil, fmt.Errorf("%w (the published checkpoint and the witnesses speak for %d entries)", err, known.Size)
 	} else if err != nil {
 		return nil, err
 	}

@@ -2,14 +2,19 @@ package main
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/bund-exchange/bund/contracts/signing"
 	"github.com/bund-exchange/bund/ledger/follow"
+	"github.com/bund-exchange/bund/ledger/witness"
 )
 
 // A market on its own private PostgreSQL: made, run, used, stopped, run again.
@@ -148,6 +153,133 @@ func TestBackup(t *testing.T) {
 	s.refused([]string{"it has 4", "old backup", "witnesses speak for"}, "run")
 	s.witness.Down(true)
 	s.refused([]string{"witness"}, "run")
+}
+
+// A backup that is too old goes on only with the public acceptance of the loss, signed by two people of the venue; a
+// node and the witness go on with it.
+func TestAcceptLoss(t *testing.T) {
+	s := newStand(t, private(t))
+	s.begin()
+	old := s.path("old")
+	down := s.up()
+	s.admit("甲")
+	down()
+	s.must("backup", "--to", old)
+	now := s.cast.Now
+	down = s.up()
+	s.admit("乙")
+	node := s.follower()
+	s.upTo(node, 7)
+	down()
+	node.Close()
+
+	if err := os.Rename(s.path("market"), s.path("was")); err != nil {
+		t.Fatal(err)
+	}
+	db := private(t)
+	s.config(db, "")
+	if got := s.must("restore", "--from", old); !strings.Contains(got, "too old") || !strings.Contains(got, "cosigned 7") {
+		t.Errorf("restore says %q", got)
+	}
+	s.refused([]string{"witnesses speak for 7"}, "run")
+
+	for _, args := range [][]string{{"restore"}, {"restore", "--from", old, "--accept-loss", "x"}, {"restore", "--prepare-loss", s.path("loss")}, {"restore", "--prepare-loss", s.path("loss"), "--reason", "x", "--key", "nonsense"}} {
+		if code, _, errs := s.do(args...); code != 2 {
+			t.Errorf("%v: exit code %d\n%s", args, code, errs)
+		}
+	}
+	venue := s.cast.Venue
+	if got := s.must("restore", "--prepare-loss", s.path("loss"), "--reason", "磁盘损坏", "--key", string(venue.Maker.Public)); !strings.Contains(got, "entries 4 to 6 are lost") {
+		t.Errorf("prepared: %q", got)
+	}
+	raw, err := os.ReadFile(s.path("loss"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw = bytes.TrimSuffix(raw, []byte("\n"))
+	signed := func(raw []byte, keys ...signing.Key) {
+		var sigs []map[string]string
+		for _, k := range keys {
+			sigs = append(sigs, map[string]string{"key": string(k.Public), "sig": hex.EncodeToString(k.Sign(raw))})
+		}
+		b, err := json.Marshal(map[string]any{"raw": string(raw), "signatures": sigs})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.write("signed.json", string(b))
+	}
+	signed(raw, venue.Maker)
+	s.refused([]string{"signature.people"}, "restore", "--accept-loss", s.path("signed.json"))
+	signed(bytes.Replace(raw, []byte(`"kept":"`), []byte(`"kept":"0`), 1), venue.Maker, venue.Check)
+	s.refused([]string{"command.body"}, "restore", "--accept-loss", s.path("signed.json"))
+	at := bytes.Index(raw, []byte(`"kept":"`)) + len(`"kept":"`)
+	forged := bytes.Clone(raw)
+	copy(forged[at:], "00000000")
+	signed(forged, venue.Maker, venue.Check)
+	s.refused([]string{"another history"}, "restore", "--accept-loss", s.path("signed.json"))
+	signed(bytes.Replace(raw, []byte(`"cosignedSize":"7"`), []byte(`"cosignedSize":"5"`), 1), venue.Maker, venue.Check)
+	s.refused([]string{"witnesses have cosigned 7"}, "restore", "--accept-loss", s.path("signed.json"))
+
+	signed(raw, venue.Maker, venue.Check)
+	s.witness.Down(true)
+	s.refused([]string{"couldn't publish"}, "restore", "--accept-loss", s.path("signed.json"))
+	s.witness.Down(false)
+	if got := s.must("restore", "--accept-loss", s.path("signed.json")); !strings.Contains(got, "epoch 1") || !strings.Contains(got, "witness-accept") {
+		t.Errorf("accepted: %q", got)
+	}
+	s.refused([]string{"nothing is lost"}, "restore", "--prepare-loss", s.path("again"), "--reason", "x", "--key", string(venue.Maker.Public))
+
+	s.cast.Now = now
+	down = s.up()
+	node = s.follower()
+	s.upTo(node, 5)
+	if st := node.Status(); st.Epoch != 1 {
+		t.Errorf("the node: %+v", st)
+	}
+	if err := node.MayStart(time.Now(), time.Hour); !errors.Is(err, follow.ErrStale) {
+		t.Errorf("before the witness has accepted: %v", err)
+	}
+	if _, err := s.witness.Accept(witness.Loss{Head: node.Head(), Kept: 4, Root: node.Root}); err != nil {
+		t.Fatal(err)
+	}
+	s.admit("丙")
+	s.upTo(node, 8)
+	if err := node.StartNow(t.Context()); err != nil {
+		t.Errorf("after it has: %v", err)
+	}
+	node.Close()
+	down()
+	s.up()() // and the market starts again, asked for the new epoch only
+}
+
+// follower is a node's, of what is public.
+func (s *stand) follower() *follow.Follower {
+	s.t.Helper()
+	b, err := os.ReadFile(s.path("trust.json"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	trust, err := follow.ParseTrustRoot(b)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	f, err := follow.Open(follow.Config{Path: s.path("followed"), Trust: trust, URL: s.base})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// upTo follows all that the ledger has: a request for cosignatures publishes it, whether they come or not.
+func (s *stand) upTo(f *follow.Follower, size uint64) {
+	s.t.Helper()
+	if err := f.StartNow(s.t.Context()); err != nil && !errors.Is(err, follow.ErrStale) {
+		s.t.Fatal(err)
+	}
+	if st := f.Status(); st.Size != size {
+		s.t.Fatalf("followed %+v, want %d entries", st, size)
+	}
 }
 
 func inventory(t *testing.T, out string) (inv Inventory) {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/bund-exchange/bund/ledger/publish"
@@ -157,8 +158,9 @@ func backup(c *command) error {
 	return nil
 }
 
+// restore puts a backup back, or takes one of the two steps that let a ledger go on which lacks what was cosigned.
 func restore(c *command) error {
-	f, err := c.flags("config", "from")
+	f, err := c.choose([]string{"config"}, "from", "prepare-loss", "reason", "key", "accept-loss")
 	if err != nil {
 		return err
 	}
@@ -166,7 +168,29 @@ func restore(c *command) error {
 	if err != nil {
 		return err
 	}
-	b, err := os.ReadFile(filepath.Join(f["from"], "inventory.json"))
+	switch {
+	case f["from"] != "" && only(f, "from"):
+		return putBack(c, cfg, f["from"])
+	case f["prepare-loss"] != "" && f["reason"] != "" && f["key"] != "" && only(f, "prepare-loss", "reason", "key"):
+		return prepareLoss(c, cfg, f["prepare-loss"], f["reason"], f["key"])
+	case f["accept-loss"] != "" && only(f, "accept-loss"):
+		return acceptLoss(c, cfg, f["accept-loss"])
+	}
+	return fmt.Errorf("%w: want --from, or --prepare-loss with --reason and --key, or --accept-loss", errUsage)
+}
+
+// only reports whether no flag but config and these is set.
+func only(f map[string]string, names ...string) bool {
+	for n, v := range f {
+		if v != "" && n != "config" && !slices.Contains(names, n) {
+			return false
+		}
+	}
+	return true
+}
+
+func putBack(c *command, cfg *Config, from string) error {
+	b, err := os.ReadFile(filepath.Join(from, "inventory.json"))
 	if err != nil {
 		return fmt.Errorf("couldn't read the backup's inventory: %w", err)
 	}
@@ -181,7 +205,7 @@ func restore(c *command) error {
 		if _, err := os.Stat(filepath.Join(cfg.Dir, part)); err == nil {
 			return fmt.Errorf("%s has a %s already: restore into an empty folder", cfg.Dir, part)
 		}
-		if err := copyFolder(filepath.Join(f["from"], part), filepath.Join(cfg.Dir, part)); err != nil {
+		if err := copyFolder(filepath.Join(from, part), filepath.Join(cfg.Dir, part)); err != nil {
 			return err
 		}
 	}
@@ -189,7 +213,7 @@ func restore(c *command) error {
 	if m.db, err = openDatabase(c.ctx, cfg, c.log); err != nil {
 		return err
 	}
-	in, err := os.Open(filepath.Join(f["from"], "app.dump"))
+	in, err := os.Open(filepath.Join(from, "app.dump"))
 	if err != nil {
 		return errors.Join(fmt.Errorf("couldn't read the backup: %w", err), m.Close())
 	}
@@ -209,7 +233,7 @@ func restore(c *command) error {
 		return fmt.Errorf("what was restored is not what was backed up:\nbackup   %+v\nrestored %+v", want, got)
 	}
 	fmt.Fprintf(c.out, "restored %d entries, state %s, log root %s, records %s: all as in the backup\n", got.Entries, got.StateHash, got.Root, got.App)
-	return nil
+	return tellLoss(c, cfg, got.Entries)
 }
 
 func verify(c *command) error {

@@ -100,7 +100,7 @@ func (l *Ledger) Submit(_ context.Context, sub contracts.Submission) error {
 	if apply == nil {
 		apply = contracts.Apply
 	}
-	res, err := apply(l, contracts.Env{Ledger: l.ID, Now: now}, cmd)
+	res, err := apply(l, contracts.Env{Ledger: l.ID, Now: now, Position: int64(len(l.Entries))}, cmd)
 	if err != nil || res.Repeated {
 		return err
 	}
