@@ -6,6 +6,7 @@ import (
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/policy"
+	"github.com/bund-exchange/bund/ledger/follow"
 	"github.com/bund-exchange/bund/node/meter"
 )
 
@@ -16,6 +17,8 @@ type localAgreement struct {
 	Grant     contracts.GrantState     `json:"grant"`
 	Product   contracts.ID             `json:"product"`
 	Version   contracts.ID             `json:"version"`
+	Title     string                   `json:"title"`
+	TitleEn   string                   `json:"titleEn"`
 	Role      string                   `json:"role"`
 	Policy    policy.Policy            `json:"policy"` // what the grant allows
 	Provider  *meter.LogState          `json:"provider,omitempty"`
@@ -48,6 +51,11 @@ func (n *Node) localAgreements(w http.ResponseWriter, r *http.Request) {
 	for _, d := range deals {
 		x := localAgreement{Agreement: d.id, Kind: d.agreement.Kind, State: d.agreement.State, Grant: d.grant.State, Product: d.agreement.Product,
 			Version: d.grant.Version, Role: "provider", Policy: d.grant.Policy}
+		n.follower.View(func(v follow.View) {
+			if ver := read[contracts.Version](v, contracts.KeyVersion(d.grant.Version)); ver != nil {
+				x.Title, x.TitleEn = ver.Facts.Title, ver.Facts.TitleEn
+			}
+		})
 		if d.agreement.Buyer == n.cfg.Member {
 			x.Role = "consumer"
 		}

@@ -13,6 +13,9 @@ const words = {
   spec: ['查询描述（JSON）', 'query (JSON)'], model: ['模型编号', 'model'], none: ['没有可用的合约', 'no agreement for this'],
   busy: ['正在进行…', 'working…'], billed: ['计费', 'billed'], receipt: ['收据', 'receipt'], outcome: ['结果', 'outcome'], learnt: ['本次各方所知', 'what each party learnt just now'],
   you: ['本行', 'you'], provider: ['供方节点', 'provider’s node'], market: ['交易所', 'the market'], service: ['授权服务', 'consent service'], others: ['其他人', 'others'],
+  pre_loan: ['贷前', 'pre-loan'], post_loan: ['贷后', 'post-loan'], quota_review: ['额度年审', 'quota review'], evaluation: ['评估测试', 'evaluation'], research: ['研究', 'research'],
+  operations: ['经营', 'operations'], verify: ['核验', 'verify'], file: ['密封文件', 'sealed file'], joint_statistics: ['联合统计', 'joint statistics'], active: ['有效', 'active'],
+  values: ['值', 'values'], asOf: ['截止', 'as of'], knownAt: ['已知于', 'known at'], snapshot: ['数据集快照', 'dataset snapshot'],
   followed: ['已跟随账本至', 'followed the ledger to'], units: ['笔', 'units'], go: ['发送', 'send'],
 }
 const market = ['用量合计，不含对象', 'totals of use, never whom about']
@@ -70,6 +73,8 @@ function texts () {
   $('leave').textContent = say('leave')
 }
 
+const called = (d) => (lang ? d.titleEn : d.title) || `${d.agreement.slice(0, 8)}…`
+
 function usable (op) { return deals.filter((d) => d.role === 'consumer' && d.state === 'active' && d.grant === 'active' && (d.policy.operations ?? []).includes(op)) }
 
 function showModes () {
@@ -102,10 +107,10 @@ function showForm () {
     let e
     if (name === 'agreement') {
       e = make('select', undefined, { name })
-      for (const d of ds) e.append(make('option', d.agreement, { value: d.agreement }))
+      for (const d of ds) e.append(make('option', `${called(d)} · ${d.agreement.slice(0, 8)}`, { value: d.agreement }))
     } else if (name === 'purpose') {
       e = make('select', undefined, { name })
-      for (const p of ds[0].policy.purposes) e.append(make('option', p, { value: p }))
+      for (const p of ds[0].policy.purposes) e.append(make('option', say(p), { value: p }))
     } else if (['subjects', 'consents', 'spec'].includes(name)) {
       e = make('textarea', undefined, { name, required: '', spellcheck: 'false', autocomplete: 'off' })
     } else {
@@ -118,7 +123,7 @@ function showForm () {
   }
   f.elements.agreement.onchange = () => {
     if (f.elements.fields) f.elements.fields.value = deal().policy.fields.join(',')
-    f.elements.purpose.replaceChildren(...deal().policy.purposes.map((p) => make('option', p, { value: p })))
+    f.elements.purpose.replaceChildren(...deal().policy.purposes.map((p) => make('option', say(p), { value: p })))
   }
   const go = make('button', say('go'), { type: 'submit' })
   f.append(go)
@@ -195,14 +200,15 @@ async function room () {
   deals = ag.agreements
   $('where').textContent = `${say('followed')} ${st.followed} · ${st.node.slice(0, 8)}`
   $('problems').textContent = Object.entries(st.problems ?? {}).map(([k, v]) => `${k}: ${v}`).join(' · ')
-  $('agreements').replaceChildren(...deals.map((d) => {
-    const t = make('table')
+  const t = make('table')
+  for (const d of deals) {
     const totals = d.consumer?.totals ?? d.provider?.totals
-    t.append(row(`${d.agreement.slice(0, 8)}…`, `${d.role} · ${d.state} · ${d.grant}`))
-    if (totals) t.append(row(say('billed'), `${totals.units} ${say('units')}`))
-    t.append(row('', (d.policy.operations ?? []).join(', ')))
-    return t
-  }))
+    const ops = (d.policy.operations ?? []).map((op) => modes.find((m) => m.op === op)?.name[lang] ?? words[op]?.[lang] ?? op).join(lang ? ', ' : '、')
+    const cell = make('td', `${ops} · ${d.state === 'active' && d.grant === 'active' ? say('active') : `${d.state} · ${d.grant}`}`)
+    if (totals) cell.append(make('br'), make('span', `${say('billed')} ${totals.units} ${say('units')}`, { class: 'quiet' }))
+    t.append(row(called(d), cell))
+  }
+  $('agreements').replaceChildren(t)
 }
 
 function enter () {
