@@ -179,9 +179,3 @@ func (m *Model) usable(agreement ID, digest Hash, now Millis) *Refusal {
 	}
 	return nil
 }
-
-// EvaluationsPerSubject is how often the rulebook lets one company be scored under an agreement, by all models together.
-func EvaluationsPerSubject(st State) (int64, error) {
-	t := question(st, 0)
-	return t.rules.EvaluationsPerSubject, t.err
-}

@@ -95,7 +95,8 @@ func (s *scoring) answer(ctx context.Context, pass *gate.Pass, _ *meter.Call) (m
 		uses.Release()
 		return res, err
 	}
-	return res, uses.Keep()
+	res.Before = uses.Count()
+	return res, nil
 }
 
 func (s *scoring) evaluate(ctx context.Context, ds looker, m *score.Model, pass *gate.Pass) (meter.Result, error) {
@@ -187,10 +188,13 @@ func lookUp(ctx context.Context, ds looker, m *score.Model, req *gate.Request) (
 	return x, nil
 }
 
-// evaluations is how often a company may be scored under an agreement now.
+// evaluations is how often a company may be scored under an agreement now, by all models together.
 func (s *scoring) evaluations() (n int64, err error) {
-	err = s.n.readBoth(func(st contracts.State) (err error) {
-		n, err = contracts.EvaluationsPerSubject(st)
+	err = s.n.readBoth(func(st contracts.State) error {
+		rules, err := contracts.RulesOf(st)
+		if err == nil && rules != nil {
+			n = rules.EvaluationsPerSubject
+		}
 		return err
 	})
 	return n, err
