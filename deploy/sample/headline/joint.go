@@ -106,5 +106,6 @@ func (x *Jointly) text(b *strings.Builder) {
 	if x.Different > 0 {
 		same = fmt.Sprintf("与明文不同 differ from the plain ones: %d", x.Different)
 	}
-	fmt.Fprintf(b, "  %d 家 companies: %s；%d 个模型 models，%d 个加密权重 encrypted weights。半诚实 semi-honest：docs/privacy/score.md\n", len(x.scores), same, x.Models, x.Weights)
+	fmt.Fprintf(b, "  %d 家 companies: %s；%d 个模型 models，%d 个加密权重 encrypted weights\n", len(x.scores), same, x.Models, x.Weights)
+	b.WriteString("  评分时银行看不到供方字段、供方看不到权重（半诚实；训练所用的列仍是明文购得） in scoring the bank sees no fields and the provider no weights (semi-honest; the columns to train on were bought in clear): docs/privacy/score.md\n")
 }
