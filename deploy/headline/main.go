@@ -76,10 +76,16 @@ func run(ctx context.Context, bin string) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := table.AddJoint(ctx, polish.BankHalf(companies), t.joint); err != nil {
+		return err
+	}
 	if err := t.settle(int64(table.Calls)); err != nil {
 		return err
 	}
 	fmt.Print(table.Text())
+	if n := table.Joint.Different; n > 0 {
+		return fmt.Errorf("%d scores computed jointly differ from the plain ones", n)
+	}
 	return nil
 }
 
@@ -92,7 +98,9 @@ type trade struct {
 	deal      *contractstest.Deal
 	consent   map[contracts.CreditCode][2]string // id, key
 	fields    []string
-	done      atomic.Int64
+	done      atomic.Int64 // calls about one company
+	jointly   int64        // calls about many
+	scored    int64        // companies in those
 }
 
 // unitPrice is ¥0.05 a call.
@@ -125,7 +133,7 @@ func (t *trade) list() error {
 	f := m.Facts("")
 	f.Title, f.TitleEn = "企业财务比率（39 项）", "Financial ratios of companies, 39"
 	f.Source, f.Authorization, f.Fields, f.Dictionary, f.DataGroups = contracts.SourceProduced, "", t.fields, d.Digest(), []string{"finance.ratios"}
-	f.Policy, f.UnitPrice = t.policy(), unitPrice
+	f.Policy, f.Modes, f.UnitPrice = t.policy(), t.policy().Operations, unitPrice
 	if err := m.Do(m.Provider.ID, "product.draft", contracts.ProductDraft{Facts: f}, nil, m.Provider.Maker); err != nil {
 		return err
 	}
@@ -151,7 +159,7 @@ func (t *trade) list() error {
 
 func (t *trade) policy() policy.Policy {
 	p := contractstest.Policy(policy.PreLoan)
-	p.Fields = t.fields
+	p.Fields, p.Operations = t.fields, []policy.Operation{policy.JointScore, policy.Query}
 	return p.Ordered()
 }
 
@@ -160,7 +168,9 @@ func (t *trade) agree() (err error) {
 	m.Now = contracts.Millis(time.Now().UnixMilli())
 	terms := contractstest.Terms()
 	terms.UnitPrice, terms.FlatFee, terms.Escrow, terms.WindowAmount, terms.WindowCalls = unitPrice, 0, 100_000, 20_000, 2_000
-	if t.deal, err = m.Agree(t.listing, contracts.Trade, t.policy(), terms); err != nil {
+	offer, opening := m.Offer(t.policy(), terms)
+	offer.QuotaCalls = 2*int64(len(t.companies)) + 100
+	if t.deal, err = m.AgreeOn(t.listing, contracts.Trade, offer, terms, opening); err != nil {
 		return err
 	}
 	if err := m.Deposit(t.deal, 100_000); err != nil {
@@ -179,7 +189,7 @@ func (t *trade) consents() error {
 	for i := range t.companies {
 		codes[i] = t.companies[i].Code
 	}
-	ids, keys, err := sample.Consents(t.ctx, t.Stack, t.listing.Product, t.Cast.Provider.Node, codes, t.fields, 3)
+	ids, keys, err := sample.Consents(t.ctx, t.Stack, t.listing.Product, t.Cast.Provider.Node, codes, t.fields, 4)
 	if err != nil {
 		return err
 	}
@@ -258,12 +268,12 @@ func (t *trade) settle(calls int64) error {
 		if err != nil {
 			return err
 		}
-		want := t.done.Load()
-		if v.Calls != want || v.Calls < calls || v.Usage != contracts.Fen(want*int64(unitPrice)+5_000)/10_000 {
-			return fmt.Errorf("%d calls were made, settled are %d for %d fen", want, v.Calls, v.Usage)
+		want, units := t.done.Load()+t.jointly, t.done.Load()+t.scored
+		if v.Calls != want || t.done.Load() < calls || v.Units != units || v.Usage != contracts.Fen(units*int64(unitPrice)+5_000)/10_000 {
+			return fmt.Errorf("%d calls about %d companies were made, settled are %d about %d for %d fen", want, units, v.Calls, v.Units, v.Usage)
 		}
-		fmt.Printf("供方列经 %d 次计量调用取得，已结算 ¥%d.%02d（另计双方服务费）。 The provider's columns came by %d metered calls, settled for ¥%d.%02d plus fees.\n\n",
-			v.Calls, v.Usage/100, v.Usage%100, v.Calls, v.Usage/100, v.Usage%100)
+		fmt.Printf("供方列经 %d 次计量调用取得，联合评分另有 %d 次调用、%d 家次，已结算 ¥%d.%02d（另计双方服务费）。 The provider's columns came by %d metered calls, the joint scores of %d by %d more; settled for ¥%d.%02d plus fees.\n\n",
+			t.done.Load(), t.jointly, t.scored, v.Usage/100, v.Usage%100, t.done.Load(), t.scored, t.jointly, v.Usage/100, v.Usage%100)
 		return nil
 	}
 	return errors.New("the period was not settled in time")

@@ -51,6 +51,16 @@ var Parts = []Part{
 		{"consent.used_up", Refusal, "授权的次数已用完", "The consent's calls are used up.", "取得新授权", "Obtain a new consent."},
 		{"operation.unavailable", Refusal, "政策允许该操作，但节点不提供", "The policy permits the operation; this node doesn't offer it.", "使用查询", "Use a query."},
 	}},
+	{"联合评分", "Joint scoring", []Doc{
+		{"score.model", Refusal, "不是规定形式的模型文件，或不是账本上登记的那一个", "Not a model file in its one form, or not the registered one.", "重新发送登记的模型；评估方核对评分卡与摘要", "Send the registered model again; the assessor compares card and digest."},
+		{"score.suite", Refusal, "参数集与本节点的不同", "Other parameters than this node's.", "双方使用同一版本", "Use the same version on both sides."},
+		{"score.spec", Refusal, "特征规格不成立：字段、分箱或取值范围", "The specification of features can't be: a field, its bins or its range.", "按说明改正评分卡", "Correct the scorecard as the detail says."},
+		{"score.arity", Refusal, "字段、列数或权重个数与模型不符", "Fields, columns or weights are not as many as the model's, or not in its order.", "按模型的特征规格请求", "Ask with the model's own features."},
+		{"score.value", Refusal, "权重或取值超出范围，得分可能溢出", "A weight or a value is out of range, or scores could wrap.", "缩小权重，或加大单位", "Use smaller weights, or a larger unit."},
+		{"score.repeat", Refusal, "同一批中一家企业出现两次", "A company is there twice in one batch.", "去掉重复", "Name each company once."},
+		{"score.cap", Refusal, "一家企业在本协议下的评分次数已用完（所有模型合计）", "A company has been scored as often as the agreement's models may, all together.", "去掉该企业；上限由规则书规定", "Leave the company out; the rulebook sets the cap."},
+		{"score.answer", Refusal, "答复不是规定形式，或不属于该模型与密钥", "The answer is not in its one form, or not to this model and key.", "核对模型；向提供方提出", "Check the model, and tell the provider."},
+	}},
 	{"收据", "Receipts", []Doc{
 		{"REQUEST_EXPIRED", Refusal, "请求编号过旧，或来自将来", "The request's id is older than its life, or from the future.", "校准时钟，换新 nonce", "Set the clock, and make a new nonce."},
 		{"ID_REUSED", Refusal, "该 nonce 已用于另一请求", "The nonce was used for another request.", "换新 nonce", "Make a new nonce."},

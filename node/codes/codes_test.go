@@ -23,8 +23,11 @@ var update = flag.Bool("update", false, "write the reference anew")
 
 var codeForm = regexp.MustCompile(`^([a-z]+(\.[a-z0-9_]+|_[a-z]+)?|[A-Z]+(_[A-Z]+)+)$`)
 
+// sources are the node, and the protocols whose refusals it hands on as they are.
+var sources = []string{"..", "../../privacy/score"}
+
 // codeArgument says which argument of a function, by package, is a code that it hands out.
-var codeArgument = map[string]int{"datanode.refuse": 2, "datanode.refusePeer": 1, "datanode.refused": 0, "meter.refuse": 0, "meter.refuseLocked": 0}
+var codeArgument = map[string]int{"datanode.refuse": 2, "datanode.refusePeer": 1, "datanode.refused": 0, "score.refuse": 0, "meter.refuse": 0, "meter.refuseLocked": 0}
 
 // relayed lists the expressions that pass on a code which was handed out elsewhere, in the functions that do it.
 var relayed = map[string]string{
@@ -33,6 +36,9 @@ var relayed = map[string]string{
 	"datanode.execute":    "r.Code",
 	"datanode.refused":    "code",
 	"datanode.peerAPI":    "refusal.Code",
+	"datanode.take":       "refusal.Code",
+	"datanode.do":         "contracts.Code(p.Code)", // of the provider
+	"score.refuse":        "code",
 	"meter.refuse":        "code",
 	"meter.refuseLocked":  "code",
 	"meter.readRefusal":   "p.Code", // of the provider
@@ -48,18 +54,20 @@ type source struct {
 func readSource(t *testing.T) *source {
 	t.Helper()
 	s := &source{fset: token.NewFileSet(), consts: map[string]contracts.Code{}}
-	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || filepath.Dir(path) == "../codes" {
+	for _, root := range sources {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || filepath.Dir(path) == "../codes" {
+				return err
+			}
+			f, err := parser.ParseFile(s.fset, path, nil, 0)
+			if err == nil {
+				s.files = append(s.files, f)
+			}
 			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		f, err := parser.ParseFile(s.fset, path, nil, 0)
-		if err == nil {
-			s.files = append(s.files, f)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	for _, f := range s.files {
 		ast.Inspect(f, func(n ast.Node) bool {

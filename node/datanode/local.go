@@ -19,6 +19,8 @@ import (
 // the outcome is unknown.
 //
 //	POST /v1/calls                       use data under an agreement
+//	POST /v1/models                      make a model of a scorecard, to be registered
+//	POST /v1/scores                      score companies under a registered model: one call
 //	POST /v1/consents                    register consents from the bank's channel, one or a batch
 //	POST /v1/consents/{id}/revoke        revoke one
 //	GET  /v1/commands/{id}               what became of a command of this node

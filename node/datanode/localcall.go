@@ -63,14 +63,9 @@ func (n *Node) localCall(w http.ResponseWriter, r *http.Request) {
 		malformed(w, err.Error())
 		return
 	}
-	nonce := meter.NewNonce(n.now())
-	if q.Nonce != "" {
-		b, err := hex.DecodeString(q.Nonce)
-		if err != nil || len(b) != len(nonce) {
-			malformed(w, "nonce is 32 hex digits, the first 12 of them the time in ms")
-			return
-		}
-		copy(nonce[:], b)
+	nonce, ok := n.nonce(w, q.Nonce)
+	if !ok {
+		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), n.patience)
 	defer cancel()
@@ -83,4 +78,17 @@ func (n *Node) localCall(w http.ResponseWriter, r *http.Request) {
 		"outcome": u.Outcome, "values": u.Values, "detail": u.Detail, "nonce": hex.EncodeToString(nonce[:]), "asOf": u.leaf.AsOf, "knownAt": u.leaf.KnownAt,
 		"snapshot": hex.EncodeToString(u.leaf.Snapshot[:]), "receipt": u.receipt(),
 	})
+}
+
+// nonce reads a local request's nonce, makes one where there is none, or answers that it is malformed.
+func (n *Node) nonce(w http.ResponseWriter, text string) (nonce meter.Nonce, ok bool) {
+	if text == "" {
+		return meter.NewNonce(n.now()), true
+	}
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != len(nonce) {
+		malformed(w, "nonce is 32 hex digits, the first 12 of them the time in ms")
+		return nonce, false
+	}
+	return meter.Nonce(b), true
 }

@@ -31,13 +31,18 @@ const usage = `datanode: 会员数据节点 · a member's data node
   datanode call    --config FILE --agreement ID --subject CODE --fields a,b --purpose pre_loan
                    [--consent ID --consent-key-file FILE | --consent-key HEX] [--as-of yyyy-mm-dd] [--nonce HEX]
                                                  use data through the running node
+  datanode model   --config FILE --card FILE     make a model of a scorecard (YAML): prints what to register on the ledger
+  datanode assess  --model FILE --digest HEX     the assessor's check: the registered digest is the encryption of this card
+  datanode score   --config FILE --agreement ID --model ID --purpose pre_loan --subjects FILE.csv --out FILE.csv
+                   [--as-of yyyy-mm-dd]          score companies (code[,consent,consent key] a line) through the running
+                                                 node; an unfinished --out is gone on with
   datanode report  --config FILE --dataset NAME --version ID
                                                  report a dataset to the ledger, through the running node
   datanode status  --config FILE                 where the running node stands
   datanode ui      --config FILE                 the page for private queries: prints its address and a code to type there
   datanode sign    --key FILE                    show and sign prepared bytes from standard input
 
-A node runs one process (datanode run); import needs it stopped, call, report and status need it running.
+A node runs one process (datanode run); import needs it stopped, call, model, score, report and status need it running.
 Exit code: 0 done, 1 failed, 2 wrong usage, 3 refused.
 `
 
@@ -51,7 +56,7 @@ type command struct {
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI}
+	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "model": makeModel, "assess": assess, "score": scoreCompanies, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI}
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
 		fmt.Fprint(out, usage)
 		return 0

@@ -49,6 +49,12 @@ type product struct {
 	schema string
 	fields []string // ascending
 	csv    string
+	modes  []policy.Operation // beside queries, ascending
+}
+
+// operations are all that the product is sold for.
+func (p *product) operations() []policy.Operation {
+	return slices.Sorted(slices.Values(append([]policy.Operation{policy.Query}, p.modes...)))
 }
 
 // testMarket is a real ledger, published and witnessed, behind the part of the market's API that a node uses, held to
@@ -142,6 +148,7 @@ func newTestMarket(t testing.TB, nodeURL string, p product) *testMarket {
 	schema, err := vault.ReadSchema([]byte(p.schema))
 	ok(t, err)
 	facts.Dictionary, facts.Fields, facts.Policy.Fields = schema.Digest(), p.fields, p.fields
+	facts.Modes, facts.Policy.Operations = p.operations(), p.operations()
 	m.listing, err = m.List(facts)
 	ok(t, err)
 	ok(t, m.Do(m.Venue.ID, "clock.release", contracts.ClockRelease{Reason: "the market opens"}, nil, m.Venue.Machine))
@@ -337,7 +344,7 @@ func (m *testMarket) agree(edit func(*contracts.Offer, *contracts.Terms)) *contr
 	m.catchUp()
 	terms := contractstest.Terms()
 	p := contractstest.Policy(policy.PreLoan)
-	p.Fields = m.product.fields
+	p.Fields, p.Operations = m.product.fields, m.product.operations()
 	offer, _ := m.Offer(p, terms)
 	if edit != nil {
 		edit(&offer, &terms)

@@ -25,6 +25,7 @@ import (
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/contractstest"
+	"github.com/bund-exchange/bund/contracts/policy"
 )
 
 // childEnv makes the test's binary run a node: its value is "offset-ns config".
@@ -397,10 +398,10 @@ type world struct {
 	consents map[contracts.CreditCode]consentHeld
 }
 
-func newTestWorld(t testing.TB) *world {
+func newTestWorld(t testing.TB, modes ...policy.Operation) *world {
 	t.Helper()
 	p := newProxy(t)
-	w := newWorldOf(t, product{testSchema, contractstest.Fields, testCSV()}, p.l.Addr().String(), "127.0.0.1:0")
+	w := newWorldOf(t, product{testSchema, contractstest.Fields, testCSV(), modes}, p.l.Addr().String(), "127.0.0.1:0")
 	w.provider.proxy = p
 	return w
 }

@@ -106,6 +106,23 @@ func (c *Counter) Hold(consent contracts.ID, limit int64) (*Use, error) {
 	return &Use{c, id}, nil
 }
 
+// HoldAll takes one use of each, and gives −1; or none, and the place of the first that is used up.
+func (c *Counter) HoldAll(ids []contracts.ID, limit int64) (us Uses, usedUp int, err error) {
+	us = make(Uses, 0, len(ids))
+	for i, id := range ids {
+		u, err := c.Hold(id, limit)
+		if err != nil {
+			us.Release()
+			if errors.Is(err, errUsedUp) {
+				return nil, i, nil
+			}
+			return nil, -1, err
+		}
+		us = append(us, u)
+	}
+	return us, -1, nil
+}
+
 // Release gives the use back: the call brought no answer.
 func (u *Use) Release() {
 	if u == nil {

@@ -131,6 +131,38 @@ func TestHeldCounts(t *testing.T) {
 	}
 }
 
+// TestHoldAll: all or none are taken, and the one that is used up is named.
+func TestHoldAll(t *testing.T) {
+	c := open(t, t.TempDir())
+	ids := []contracts.ID{consentNo(0), consentNo(1), consentNo(2)}
+	useTimes(t, c, ids[1], 2)
+	us, full, err := c.HoldAll(ids, 3)
+	if err != nil || full != -1 || len(us) != 3 {
+		t.Fatalf("held %d, %d, %v", len(us), full, err)
+	}
+	if us, full, err := c.HoldAll(ids, 3); err != nil || full != 1 || us != nil {
+		t.Errorf("past the limit: %v, %d, %v", us, full, err)
+	}
+	if err := us.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int64{1, 3, 1} {
+		if got := c.Used(ids[i]); got != want {
+			t.Errorf("%d is counted %d times, want %d", i, got, want)
+		}
+	}
+	// What was refused holds nothing: the others have two left.
+	if us, full, err := c.HoldAll([]contracts.ID{ids[0], ids[2]}, 2); err != nil || full != -1 || len(us) != 2 {
+		t.Errorf("after a refusal: %d, %v", full, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, full, err := c.HoldAll(ids[:1], 9); err == nil || full != -1 {
+		t.Errorf("closed: %d, %v", full, err)
+	}
+}
+
 func TestOneProcess(t *testing.T) {
 	dir := t.TempDir()
 	c := open(t, dir)

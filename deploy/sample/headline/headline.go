@@ -48,7 +48,8 @@ type Variant struct {
 	// Stability is the population stability index of the scores that companies get when they were not trained on,
 	// against those that they get when they were, in tenths of the latter; the mean over the folds.
 	Stability float64
-	scores    []int64 // out of sample, by company
+	scores    []int64      // out of sample, by company
+	cards     []*Scorecard // by fold
 }
 
 // Approval is one share of companies approved.
@@ -66,6 +67,7 @@ type Table struct {
 	Variants []Variant // bank, both, wrong
 	// Gains of both and wrong over the bank's alone. The wrong join is the yardstick: a gain that it has too is chance.
 	Gains []Gains
+	Joint *Jointly // both once more, with the provider's part computed without being handed over; nil when it wasn't
 }
 
 // Gains are what a variant has over the bank's data alone. The two are about the same companies, so that their own
@@ -197,12 +199,12 @@ func folds(bank []polish.Company) []int {
 
 // judge scores every company with the card trained on the folds that it isn't in.
 func judge(name string, rows [][]polish.Micro, bad []bool, fold []int, bank []polish.Company) Variant {
-	v := Variant{Name: name, Inputs: len(rows[0]), scores: make([]int64, len(rows))}
+	v := Variant{Name: name, Inputs: len(rows[0]), scores: make([]int64, len(rows)), cards: make([]*Scorecard, Folds)}
 	var shifts [Folds]float64
 	var g errgroup.Group // folds don't share anything, so their order doesn't matter
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for f := range Folds {
-		g.Go(func() error { shifts[f] = judgeFold(rows, bad, fold, f, v.scores); return nil })
+		g.Go(func() error { v.cards[f], shifts[f] = judgeFold(rows, bad, fold, f, v.scores); return nil })
 	}
 	g.Wait()
 	for _, s := range shifts {
@@ -214,7 +216,7 @@ func judge(name string, rows [][]polish.Micro, bad []bool, fold []int, bank []po
 }
 
 // judgeFold trains without fold f and writes the scores of its companies.
-func judgeFold(rows [][]polish.Micro, bad []bool, fold []int, f int, scores []int64) float64 {
+func judgeFold(rows [][]polish.Micro, bad []bool, fold []int, f int, scores []int64) (*Scorecard, float64) {
 	var train [][]polish.Micro
 	var outcomes []bool
 	for i := range rows {
@@ -232,7 +234,7 @@ func judgeFold(rows [][]polish.Micro, bad []bool, fold []int, f int, scores []in
 			seen = append(seen, score)
 		}
 	}
-	return stability(seen, unseen)
+	return card, stability(seen, unseen)
 }
 
 // approve takes the companies with the lowest scores. Equal scores are ordered by chance, not by outcome.

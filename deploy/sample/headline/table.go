@@ -31,10 +31,10 @@ func (t *Table) Text() string {
 		v := &t.Variants[i]
 		name := variantNames[v.Name]
 		fmt.Fprintf(&b, "%s · %s · %d 项 inputs\n", name[0], name[1], v.Inputs)
-		for _, a := range v.Approved {
-			fmt.Fprintf(&b, "  通过 approve %d%%: %s [%s, %s]  %d/%d\n", a.Percent, percent(a.Bad, a.N), share(a.Interval.Low), share(a.Interval.High), a.Bad, a.N)
-		}
-		fmt.Fprintf(&b, "  AUC %.4f  Gini %.4f  KS %.4f  popStability %.4f\n", v.Ranking.AUC, v.Ranking.Gini, v.Ranking.KS, v.Stability)
+		v.rows(&b, fmt.Sprintf("  popStability %.4f", v.Stability))
+	}
+	if t.Joint != nil {
+		t.Joint.text(&b)
 	}
 	b.WriteString("\n与仅银行数据相比，同一批企业（95 % 区间） against the bank's data alone, same companies (95 %)\n")
 	for _, g := range t.Gains {
@@ -52,6 +52,13 @@ func (t *Table) Text() string {
 		b.WriteString(c + "\n")
 	}
 	return b.String()
+}
+
+func (v *Variant) rows(b *strings.Builder, more string) {
+	for _, a := range v.Approved {
+		fmt.Fprintf(b, "  通过 approve %d%%: %s [%s, %s]  %d/%d\n", a.Percent, percent(a.Bad, a.N), share(a.Interval.Low), share(a.Interval.High), a.Bad, a.N)
+	}
+	fmt.Fprintf(b, "  AUC %.4f  Gini %.4f  KS %.4f%s\n", v.Ranking.AUC, v.Ranking.Gini, v.Ranking.KS, more)
 }
 
 // Digest is the digest of the table's text.
