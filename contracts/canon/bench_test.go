@@ -1,6 +1,9 @@
 package canon
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 type benchCommand struct {
 	Body      Raw    `json:"body"`
@@ -31,6 +34,28 @@ func BenchmarkCommand(b *testing.B) {
 		Suite: "ed25519", Version: 1,
 	}
 	raw := Marshal(c)
+	var names struct {
+		Names []string `json:"names"`
+	}
+	for i := range 20 {
+		names.Names = append(names.Names, fmt.Sprintf("f%02d", i))
+	}
+	list := Marshal(names)
+	b.Run("append strings", func(b *testing.B) {
+		b.ReportAllocs()
+		buf := make([]byte, 0, 1024)
+		for b.Loop() {
+			buf = Append(buf[:0], &names)
+		}
+	})
+	b.Run("unmarshal strings", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := Unmarshal(list, &names); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("append", func(b *testing.B) {
 		b.ReportAllocs()
 		buf := make([]byte, 0, 1024)

@@ -101,11 +101,35 @@ func (d *decoder) form(p *plan, v reflect.Value, depth int) *Error {
 			x.SetZero()
 			return d.value(p.elem, x, depth+1)
 		})
+	case formStrings:
+		return d.strings(v.Addr().Interface().(*[]string), depth)
 	case formMap:
 		return d.mapping(p, v, depth)
 	case formStruct:
 		return d.object(p, v, depth)
 	}
+	return nil
+}
+
+// strings reads an array of strings. All of them share one piece of memory.
+func (d *decoder) strings(into *[]string, depth int) *Error {
+	ends := make([]int, 0, 32)
+	var all strings.Builder
+	all.Grow(min(len(d.b)-d.i, 256))
+	err := d.elements(depth, func(int) *Error {
+		t, err := d.text()
+		all.Write(t)
+		ends = append(ends, all.Len())
+		return err
+	})
+	if err != nil || len(ends) == 0 {
+		return err
+	}
+	out, text, from := make([]string, len(ends)), all.String(), 0
+	for i, end := range ends {
+		out[i], from = text[from:end], end
+	}
+	*into = out
 	return nil
 }
 

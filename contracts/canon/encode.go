@@ -55,6 +55,15 @@ func (e *encoder) value(b []byte, p *plan, v reflect.Value, depth int) []byte {
 			b = e.value(b, p.elem, v.Index(i), depth+1)
 		}
 		return append(b, ']')
+	case formStrings:
+		b = append(b, '[')
+		for i := range v.Len() {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = e.str(b, v.Index(i).String())
+		}
+		return append(b, ']')
 	case formMap:
 		return e.mapping(b, p, v, depth)
 	case formStruct:

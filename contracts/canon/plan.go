@@ -21,6 +21,7 @@ const (
 	formArray // [N]byte
 	formRaw
 	formSlice
+	formStrings // []string, by itself: most slices are
 	formMap
 	formStruct
 	formPointer
@@ -57,6 +58,7 @@ type checker interface{ Check() error }
 var (
 	checkerType = reflect.TypeFor[checker]()
 	rawType     = reflect.TypeFor[Raw]()
+	stringsType = reflect.TypeFor[[]string]()
 	plans       sync.Map // reflect.Type → *plan, complete ones only
 )
 
@@ -102,6 +104,8 @@ func makePlan(t reflect.Type, made map[reflect.Type]*plan, where string) *plan {
 			p.form = formRaw
 		case t.Elem().Kind() == reflect.Uint8:
 			p.form = formBytes
+		case t == stringsType:
+			p.form = formStrings
 		default:
 			p.form, p.elem = formSlice, makePlan(t.Elem(), made, where+"[]")
 			noPointer(p.elem, where)
@@ -182,7 +186,7 @@ func unsupported(t reflect.Type, where string) string {
 // zero reports the value that omitempty leaves out. Unlike reflect's it doesn't tell nil from empty.
 func (p *plan) zero(v reflect.Value) bool {
 	switch p.form {
-	case formBytes, formRaw, formSlice, formMap, formString:
+	case formBytes, formRaw, formSlice, formStrings, formMap, formString:
 		return v.Len() == 0
 	case formStruct:
 		for i := range p.fields {

@@ -41,7 +41,7 @@ import (
 // node.metered_us and node.metered_ratio_memory are of a lookup in memory; node.metered_ratio is of 20 fields of a table
 // in a PostgreSQL on this machine (pgtest's), whose CPU counts too.
 var (
-	benchCalls  = flag.Int("figure.calls", 20_000, "calls of a round")
+	benchCalls  = flag.Int("figure.calls", 10_000, "calls of a round")
 	benchRounds = flag.Int("figure.rounds", 5, "rounds of bare and of metered calls")
 	benchTable  = flag.Bool("figure.table", true, "measure the lookup in PostgreSQL, too")
 )

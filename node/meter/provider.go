@@ -22,7 +22,7 @@ type ProviderConfig struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 
-	// GroupWait bounds how long a group waits for more calls under load; 0 is 2 ms, below 0 it never waits. Longer costs
+	// GroupWait bounds how long a group waits for more calls under load; 0 is 4 ms, below 0 it never waits. Longer costs
 	// latency and saves CPU.
 	GroupWait time.Duration
 
@@ -47,7 +47,7 @@ type Provider struct {
 	dead error // why the writer stopped; never unset
 }
 
-const defaultGroupWait = 2 * time.Millisecond
+const defaultGroupWait = 4 * time.Millisecond
 
 // OpenProvider takes the store over from whoever had it, reads it, and starts the sequencer.
 func OpenProvider(cfg ProviderConfig) (*Provider, error) {

@@ -2,7 +2,6 @@ package meter
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/transparency-dev/merkle/compact"
@@ -63,9 +62,7 @@ type jobQueue struct {
 	mu     sync.Mutex
 	jobs   []*job
 	closed bool
-	wake   chan struct{} // holds one token when jobs or closed changed
-
-	executing atomic.Int64 // calls that have reserved and are not queued yet
+	wake   chan struct{} // holds one token when there are jobs again, or no more
 }
 
 // put reports false when the queue is closed.
@@ -78,27 +75,27 @@ func (q *jobQueue) put(j *job) bool {
 	q.jobs = append(q.jobs, j)
 	first := len(q.jobs) == 1
 	q.mu.Unlock()
-	if first || q.executing.Load() == 0 {
+	if first {
 		q.signal()
 	}
 	return true
 }
 
-// gather lets a group grow after a group that was a crowd, while calls keep coming and no longer than wait: signing,
-// verifying and syncing cost the same for one leaf as for sixty. A lone caller never waits.
-func (q *jobQueue) gather(wait time.Duration, last int) {
+// gather lets a group grow behind a crowd, until as many have come as the last two groups answered, and no longer than
+// wait: numbering, signing, verifying and syncing cost about the same for one leaf as for sixty. A lone caller never
+// waits.
+func (q *jobQueue) gather(wait time.Duration, last, before int) {
 	if wait <= 0 || last < crowd {
 		return
 	}
 	step := wait / 4
-	for waited, seen := step, -1; waited <= wait; waited += step {
+	for waited := time.Duration(0); waited < wait; waited += step {
 		q.mu.Lock()
 		n, closed := len(q.jobs), q.closed
 		q.mu.Unlock()
-		if closed || n >= maxGroupJobs || n == seen && q.executing.Load() == 0 {
+		if closed || n >= min(last+before, maxGroupJobs) {
 			return
 		}
-		seen = n
 		time.Sleep(step)
 	}
 }

@@ -29,12 +29,12 @@ func (p *Provider) sequence() {
 	defer close(p.done)
 	var batch []*job
 	var broken error
-	last := 0
+	last, before := 0, 0
 	for open := true; open; {
 		<-p.queue.wake
-		p.queue.gather(p.cfg.GroupWait, last)
+		p.queue.gather(p.cfg.GroupWait, last, before)
 		batch, open = p.queue.take(batch)
-		last = len(batch)
+		last, before = len(batch), last
 		for rest := batch; len(rest) > 0; {
 			n := cut(rest)
 			if broken == nil {

@@ -149,10 +149,8 @@ func (l *Log) releaseLocked(j *job) {
 // execute admits, reserves, runs the call, and queues its leaf. Whatever goes wrong before that, what was held is
 // given back and all who wait for this id are told.
 func (l *Log) execute(ctx context.Context, j *job, c *Call) (err error) {
-	l.p.queue.executing.Add(1)
 	ready := false
 	defer func() {
-		l.p.queue.executing.Add(-1)
 		if ready && l.p.queue.put(j) {
 			return
 		}
