@@ -2,9 +2,12 @@ package lookup
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 
 	"github.com/cloudflare/circl/group"
 	"github.com/cloudflare/circl/zk/dleq"
+
+	"github.com/bund-exchange/bund/contracts"
 )
 
 const (
@@ -107,3 +110,6 @@ func decode(es []group.Element, b []byte, lo, hi int) (err error) {
 	}
 	return nil
 }
+
+// Table is the digest of the commitment that the request was made under.
+func (q *Request) Table() contracts.Hash { return contracts.Hash(hex.EncodeToString(q.Commitment[:])) }
