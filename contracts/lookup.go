@@ -18,7 +18,7 @@ type LookupTable struct {
 	Epoch     int64  `json:"epoch"` // 1, 2, 3 …: each ends the one before
 	Suite     string `json:"suite"`
 	PublicKey []byte `json:"publicKey"` // 32 bytes, an element in its canonical encoding
-	Root      Hash   `json:"root"`      // RFC 6962 root of the table's sealed records in order of tag
+	Root      Hash   `json:"root"`      // RFC 6962 root of the table's head and then its sealed records in order of tag
 	Rows      int64  `json:"rows"`
 	Dataset   Hash   `json:"dataset"` // digest of the dataset snapshot that it was made of
 	Since     Millis `json:"since"`

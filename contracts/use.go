@@ -23,6 +23,7 @@ type Use struct {
 	Subject   Hash          // meaningful with Consent
 
 	Epoch       int64 // of the lookup table, for private_lookup and consent_lookup
+	Version     ID    // of the product, for MayTicket, which sees no agreement
 	Model       ID    // for joint_score
 	ModelDigest Hash  // of the model's bytes, as the node holds them
 }
@@ -68,38 +69,56 @@ func answered[T any](t *tx, found *T, r *Refusal) (*T, error) {
 }
 
 // MayTicket is the consent service's question before it signs a ticket: may this peer have a consent_lookup about this
-// subject now? Node is the service's own, which the consent names; the provider's node asks MayUse when the ticket is
-// shown to it.
-func MayTicket(st State, now Millis, u Use) (*Grant, *Consent, error) {
+// subject of Version now? Node is the service's own, which the consent names. It asks what the service can follow: the
+// members, the product and its table, freezes, and the consent, which is to cover every field of the product, since a
+// lookup opens whole rows. The grant is none of the service's business: the provider's node asks MayUse when the ticket
+// is shown to it. The table is the one that the ticket is for.
+func MayTicket(st State, now Millis, u Use) (*LookupTable, *Consent, error) {
 	t := question(st, now)
-	g, c, r := t.mayTicket(u)
-	g, err := answered(t, g, r)
+	l, c, r := t.mayTicket(u)
+	l, err := answered(t, l, r)
 	if err != nil {
 		return nil, nil, err
 	}
-	return g, c, nil
+	return l, c, nil
 }
 
-func (t *tx) mayTicket(u Use) (*Grant, *Consent, *Refusal) {
+func (t *tx) mayTicket(u Use) (*LookupTable, *Consent, *Refusal) {
 	if u.Operation != policy.ConsentLookup {
 		return nil, nil, refuse("consent.operation", "tickets are for consent_lookup")
 	}
-	g, r := t.granted(u)
-	if r != nil {
+	v, ok := get[Version](t, KeyVersion(u.Version))
+	if !ok {
+		return nil, nil, refuse("version.unknown", "the product version is not on the ledger")
+	}
+	p, ok := get[Product](t, KeyProduct(v.Product))
+	if !ok {
+		return nil, nil, refuse("product.unknown", "no product has this id")
+	}
+	for _, m := range []ID{p.Provider, u.Peer} {
+		if _, r := t.activeMember(m); r != nil {
+			return nil, nil, r
+		}
+	}
+	if r := t.notFrozen(p.Provider, u.Peer, v.Product, u.Agreement); r != nil {
 		return nil, nil, r
 	}
-	l, ok := get[LookupTable](t, KeyLookup(g.Version))
+	if r := t.deliverable(v, p.Provider); r != nil {
+		return nil, nil, r
+	}
+	l, ok := get[LookupTable](t, KeyLookup(u.Version))
 	if !ok || l.ConsentNode != u.Node {
 		return nil, nil, refuse("lookup.consent_service", "the product's table names another consent service")
 	}
 	if l.Epoch != u.Epoch {
 		return nil, nil, refuse("lookup.epoch", "the present key epoch is %d", l.Epoch)
 	}
-	if _, r := t.consentService(u.Node, g.Buyer, "node"); r != nil {
+	if _, r := t.consentService(u.Node, u.Peer, "node"); r != nil {
 		return nil, nil, r
 	}
-	c, r := t.consented(u, g)
-	return g, c, r
+	u.Fields = v.Facts.Fields
+	c, r := t.consented(u, v.Product)
+	return l, c, r
 }
 
 func (t *tx) mayUse(u Use) (*Grant, *Consent, *Refusal) {
@@ -131,7 +150,7 @@ func (t *tx) mayUse(u Use) (*Grant, *Consent, *Refusal) {
 	case !g.ConsentRequired, u.Operation == policy.ConsentLookup:
 		return g, nil, nil
 	case u.Operation == policy.Query, u.Operation == policy.Verify, u.Operation == policy.JointScore:
-		c, r := t.consented(u, g)
+		c, r := t.consented(u, g.Product)
 		if r != nil {
 			return nil, nil, r
 		}
@@ -195,24 +214,29 @@ func (t *tx) standing(u Use) (*Grant, *Refusal) {
 	if !ok {
 		return nil, refuse("version.unknown", "the product version is not on the ledger")
 	}
-	// Delisting lets running grants go on; a suspension stops them.
-	if v.State == ListingSuspended {
-		return nil, refuse("version.state", "the product is suspended")
-	}
-	if v.Facts.Authorization != "" {
-		a, ok := get[SourceAuthorization](t, KeyAuthorization(v.Facts.Authorization))
-		if !ok {
-			return nil, refuse("authorization.unknown", "there is no such authorisation")
-		}
-		if r := a.inForce(g.Provider, t.env.Now); r != nil {
-			return nil, r
-		}
+	if r := t.deliverable(v, g.Provider); r != nil {
+		return nil, r
 	}
 	return g, nil
 }
 
+// deliverable refuses what may not be used by anybody now. Delisting lets running grants go on; a suspension stops them.
+func (t *tx) deliverable(v *Version, provider ID) *Refusal {
+	if v.State == ListingSuspended {
+		return refuse("version.state", "the product is suspended")
+	}
+	if v.Facts.Authorization == "" {
+		return nil
+	}
+	a, ok := get[SourceAuthorization](t, KeyAuthorization(v.Facts.Authorization))
+	if !ok {
+		return refuse("authorization.unknown", "there is no such authorisation")
+	}
+	return a.inForce(provider, t.env.Now)
+}
+
 // consented gives the subject's consent to a use.
-func (t *tx) consented(u Use, g *Grant) (*Consent, *Refusal) {
+func (t *tx) consented(u Use, product ID) (*Consent, *Refusal) {
 	if u.Consent == "" {
 		return nil, refuse("consent.missing", "this use needs the subject's consent")
 	}
@@ -220,7 +244,7 @@ func (t *tx) consented(u Use, g *Grant) (*Consent, *Refusal) {
 	if !ok {
 		return nil, refuse("consent.missing", "there is no such consent")
 	}
-	if r := c.covers(u.Peer, g.Product, u.Node, u.Subject, u.Purpose, u.Fields, t.env.Now); r != nil {
+	if r := c.covers(u.Peer, product, u.Node, u.Subject, u.Purpose, u.Fields, t.env.Now); r != nil {
 		return nil, r
 	}
 	return c, nil

@@ -40,12 +40,12 @@ func (s *Scene) question(l *line) error {
 		if err != nil {
 			return err
 		}
-		may := contracts.MayUse
-		if l.words[0] == "ticket" {
-			may = contracts.MayTicket
-		}
 		ask = func(st contracts.State) error {
-			_, _, err := may(st, s.M.Now, u)
+			if u.Version != "" {
+				_, _, err := contracts.MayTicket(st, s.M.Now, u)
+				return err
+			}
+			_, _, err := contracts.MayUse(st, s.M.Now, u)
 			return err
 		}
 	}
@@ -91,6 +91,13 @@ func (s *Scene) wish(l *line, peer, agreement contracts.ID) (u contracts.Use, er
 	}
 	if u.Node, err = s.id(l.take("node", node)); err != nil {
 		return u, err
+	}
+	if l.words[0] == "ticket" {
+		g, err := read[contracts.Grant](s, contracts.KeyGrant(agreement))
+		if err != nil {
+			return u, err
+		}
+		u.Version = g.Version
 	}
 	if u.Calls, err = atoi(l.take("calls", "0")); err != nil {
 		return u, err
