@@ -64,9 +64,9 @@ type header struct {
 // column is one field's. List is ascending, for texts, and in the dictionary's order for codes, with what a tolerant
 // field has outside it behind.
 type column struct {
-	Field string   `json:"field"`
+	Field string `json:"field"`
 	shape
-	List  []string `json:"list,omitempty"`
+	List []string `json:"list,omitempty"`
 }
 
 // shape is what an engine must know of a column.
