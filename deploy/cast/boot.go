@@ -217,6 +217,9 @@ func (s *Stack) secret(name, content string) error {
 	return os.WriteFile(s.path(name), []byte(content), 0o600)
 }
 
+// Keep writes a file for a person to use, readable by them alone.
+func (s *Stack) Keep(name, content string) error { return s.secret(name, content) }
+
 func (s *Stack) seed(name string, key contracts.PublicKey) error {
 	seed, ok := s.Cast.Seeds[key]
 	if !ok {

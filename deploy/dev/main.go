@@ -108,11 +108,18 @@ func show(s *cast.Stack, x *sample.Shown) {
   bin/datanode call --config %[2]s/buyer.yaml --agreement %[3]s --subject %[4]s \
     --fields tax_score --purpose post_loan --consent %[5]s --consent-key %[6]s
 
+  # 联合评分：权重加密，供方看不到；银行看不到特征 · joint scoring: neither weights nor features are handed over
+  bin/datanode score --config %[2]s/buyer.yaml --agreement %[7]s --model %[8]s --purpose pre_loan \
+    --subjects %[2]s/score-subjects.csv --out scores.csv
+
+  # 在浏览器里做隐私查询，只与本节点通信 · private queries in a browser that talks to your own node alone
+  bin/datanode ui --config %[2]s/buyer.yaml
+
   # 节点状态与收据 · where node and receipts stand
   bin/datanode status --config %[2]s/buyer.yaml
 
   # 签署准备好的字节 · sign prepared bytes as the bank's maker
   bin/datanode sign --key %[2]s/keys/buyer/maker.seed < prepared
 
-`, s.Base(), s.Dir, x.Agreement, x.Subject, x.Consent, x.ConsentKey)
+`, s.Base(), s.Dir, x.Agreement, x.Subject, x.Consent, x.ConsentKey, x.Private["tax-score"].Agreement, x.Model)
 }

@@ -25,6 +25,7 @@ import (
 
 // Shown is what a person needs to try the market: ids, sign-ins, a consent. It is kept in sample.json.
 type Shown struct {
+	Model      contracts.ID         `json:"model"`
 	Private    map[string]Offered   `json:"private"` // products that are used without being handed over, by key
 	Agreement  contracts.ID         `json:"agreement"`
 	Product    contracts.ID         `json:"product"`
@@ -73,6 +74,7 @@ func Load(ctx context.Context, s *cast.Stack) (*Shown, error) {
 		{"正在成交第一笔 · making the first agreement", l.trade},
 		{"正在就隐私计算产品签约 · agreeing on the products that are used without being handed over", l.agreePrivate},
 		{"正在登记企业授权并试调用 · registering consents, making the first call", l.use},
+		{"正在登记评分模型 · registering a model for joint scoring", l.model},
 	} {
 		fmt.Fprintln(s.Out, step.say)
 		if err := step.run(); err != nil {
@@ -368,5 +370,5 @@ func (l *loader) trade() error {
 	if err := m.Deposit(d, 1_000_000); err != nil {
 		return err
 	}
-	return l.NodeConfig("provider", m.Provider, l.Serves, l.ProviderLocal, fmt.Sprintf("datasets:\n  - product: %s\n    dataset: tax\n", l.shown.Product))
+	return nil
 }

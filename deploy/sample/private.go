@@ -2,7 +2,9 @@ package sample
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
+	"time"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/contractstest"
@@ -75,7 +77,61 @@ func (l *loader) agreePrivate() error {
 		x.Agreement = d.Agreement
 		l.shown.Private[p.key] = x
 	}
-	return nil
+	return l.providerConfig()
+}
+
+// providerConfig tells the operator's node which of its datasets answers for which product.
+func (l *loader) providerConfig() error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "datasets:\n  - product: %s\n    dataset: tax\n", l.shown.Product)
+	for _, p := range privateProducts(dictionary.Dictionary{}) {
+		if p.dataset != "" {
+			fmt.Fprintf(&b, "  - product: %s\n    dataset: %s\n", l.shown.Private[p.key].Product, p.dataset)
+		}
+	}
+	return l.NodeConfig("provider", l.cast.Provider, l.Serves, l.ProviderLocal, b.String())
+}
+
+// scorecard is the bank's, over the operator's fields.
+const scorecard = `unit: 0.001
+base: 0.420
+features:
+  - {field: invoiced_12m, bins: [50000, 120000, 300000], weights: [0.812, 0.240, -0.155, -0.481], missing: 0.9}
+  - {field: red_ratio, bins: [0.02, 0.04], weights: [-0.210, 0.065, 0.733], missing: 0.5}
+  - {field: tax_score, bins: [60, 75, 90], weights: [0.655, 0.118, -0.262, -0.540], missing: 0.7}
+`
+
+// model makes the bank's node encrypt a scorecard, registers it and has it attested.
+func (l *loader) model() error {
+	var x struct {
+		Digest   contracts.Hash `json:"digest"`
+		Features contracts.Hash `json:"features"`
+		Arity    int64          `json:"arity"`
+	}
+	if err := Local(l.ctx, l.Stack, "buyer", l.BuyerLocal, http.MethodPost, "/v1/models", map[string]string{"card": scorecard}, &x); err != nil {
+		return err
+	}
+	m := l.cast
+	m.Now = contracts.Millis(time.Now().UnixMilli())
+	if err := m.Do(m.Buyer.ID, "model.register", contracts.ModelRegister{Agreement: l.shown.Private["tax-score"].Agreement, Digest: x.Digest, Features: x.Features, Arity: x.Arity,
+		Assessor: m.Assessor.ID}, nil, m.Buyer.Two()...); err != nil {
+		return err
+	}
+	l.shown.Model = m.Last("model")
+	if err := m.Do(m.Assessor.ID, "model.attest", contracts.ModelAttest{Model: l.shown.Model, Digest: x.Digest, Document: contracts.HashOf("sample/model opinion"), Expires: m.Now.Add(300 * 86400)},
+		nil, m.Assessor.Two()...); err != nil {
+		return err
+	}
+	_, codes := taxRows()
+	ids, keys, err := Consents(l.ctx, l.Stack, l.shown.Private["tax-score"].Product, m.Provider.Node, codes[:20], contractstest.Fields, 100)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for i, id := range ids {
+		fmt.Fprintf(&b, "%s,%s,%s\n", codes[i], id, keys[i])
+	}
+	return l.Keep("score-subjects.csv", b.String())
 }
 
 const (
