@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,7 +72,7 @@ func (s *scoring) model(id contracts.ID) (*score.Model, error) {
 	}
 	defer f.Close()
 	s.ready.id, s.ready.model = "", nil // free before the next is read
-	m, err := score.ReadModel(f, d)
+	m, err := score.ReadModel(bufio.NewReaderSize(f, 1<<20), d)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't read the model %s: %v", id, err) // damage here is no refusal
 	}
@@ -129,13 +130,20 @@ func (s *scoring) serveModel(w http.ResponseWriter, r *http.Request, x *served, 
 
 // take keeps a model that arrives, or answers why not.
 func (s *scoring) take(w http.ResponseWriter, r *http.Request, id contracts.ID, m *contracts.Model) bool {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-r.Context().Done():
+	s.mu.Lock()
+	busy := s.taking[id]
+	s.taking[id] = true
+	s.mu.Unlock()
+	if busy {
+		refuse(w, http.StatusServiceUnavailable, "failure", "the model is being sent already, try again")
 		return false
 	}
-	err := s.keep(r.Body, id, m)
+	defer func() {
+		s.mu.Lock()
+		delete(s.taking, id)
+		s.mu.Unlock()
+	}()
+	err := s.keep(r.Context(), r.Body, id, m)
 	var refusal *contracts.Refusal
 	switch {
 	case err == nil:
@@ -149,19 +157,37 @@ func (s *scoring) take(w http.ResponseWriter, r *http.Request, id contracts.ID, 
 	return false
 }
 
-// keep writes the file while it is read for what it is.
-func (s *scoring) keep(body io.Reader, id contracts.ID, m *contracts.Model) error {
+// keep writes what arrives to a file, however slowly it comes, and then reads it for what it is, in its turn.
+func (s *scoring) keep(ctx context.Context, body io.Reader, id contracts.ID, m *contracts.Model) error {
 	f, err := os.CreateTemp(s.models(), "tmp-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
-	got, err := score.ReadModel(io.TeeReader(body, f), m.Digest)
+	defer f.Close()
+	most := score.MaxModelBytes(m.Arity)
+	n, err := io.Copy(f, io.LimitReader(body, most+1))
+	if err == nil && n > most {
+		err = &contracts.Refusal{Code: score.CodeModel, Detail: "the file is larger than the model can be"}
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	got, err := score.ReadModel(bufio.NewReaderSize(f, 1<<20), m.Digest)
+	<-s.turn
 	if err == nil && (got.Spec.Digest() != m.Features || int64(got.Spec.Columns()) != m.Arity) {
 		err = &contracts.Refusal{Code: score.CodeModel, Detail: "the model takes other features than were registered"}
 	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = errors.Join(os.Rename(f.Name(), s.path(id, m.Digest)), syncDir(s.models()))
+	if err == nil {
+		err = errors.Join(f.Sync(), os.Rename(f.Name(), s.path(id, m.Digest)), syncDir(s.models()))
 	}
 	if err != nil {
 		return err
