@@ -37,11 +37,14 @@ type scoring struct {
 		model *score.Model
 	}
 	taking map[contracts.ID]bool // models that are arriving
-	sent   map[contracts.ID]bool // own models that a provider is known to hold
+
+	sending chan struct{}
+	sent    map[contracts.ID]bool // own models that a provider is known to hold; of who is sending
 }
 
 func scoreMode(n *Node) (*mode, error) {
-	s := &scoring{n: n, dir: filepath.Join(n.cfg.Dir, "score"), turn: make(chan struct{}, 1), held: map[contracts.ID]contracts.Hash{}, taking: map[contracts.ID]bool{}, sent: map[contracts.ID]bool{}}
+	s := &scoring{n: n, dir: filepath.Join(n.cfg.Dir, "score"), turn: make(chan struct{}, 1), held: map[contracts.ID]contracts.Hash{}, taking: map[contracts.ID]bool{}, sending: make(chan struct{}, 1),
+		sent: map[contracts.ID]bool{}}
 	if err := errors.Join(os.MkdirAll(s.cards(), 0o700), os.MkdirAll(s.models(), 0o700)); err != nil {
 		return nil, fmt.Errorf("couldn't make the folder of models: %w", err)
 	}

@@ -198,43 +198,65 @@ func (s *scoring) keep(ctx context.Context, body io.Reader, id contracts.ID, m *
 	return nil
 }
 
-// send has the provider's node hold one of this bank's models. The file is made while it is sent.
+// send has the provider's node hold one of this bank's models. One is sent at a time: who comes meanwhile finds it sent.
+// What fails is tried again for as long as a local request waits.
 func (s *scoring) send(ctx context.Context, c *consumer, id contracts.ID, own *ownModel) error {
-	s.mu.Lock()
-	sent := s.sent[id]
-	s.mu.Unlock()
-	if sent {
-		return nil
+	select {
+	case s.sending <- struct{}{}:
+		defer func() { <-s.sending }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	client := &http.Client{Transport: c.link}
-	url := strings.TrimSuffix(c.server.url, "/") + "/agreements/" + string(c.id) + "/model/" + string(id)
-	status, err := s.do(ctx, client, http.MethodGet, url, nil)
-	if status == http.StatusNotFound {
-		r, w := io.Pipe()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_, err := score.EncryptModel(w, &own.Card, own.Secret)
-			w.CloseWithError(err)
-		}()
-		_, err = s.do(ctx, client, http.MethodPut, url, r)
-		r.Close()
-		<-done
+	end := time.Now().Add(s.n.patience)
+	for !s.sent[id] {
+		err := s.sendOnce(ctx, c, id, own)
+		var refusal *contracts.Refusal
+		switch {
+		case err == nil:
+			s.sent[id] = true
+		case errors.As(err, &refusal), ctx.Err() != nil, time.Now().After(end):
+			return err
+		default:
+			t := time.NewTimer(100 * time.Millisecond)
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+			}
+			t.Stop()
+		}
 	}
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.sent[id] = true
-	s.mu.Unlock()
 	return nil
 }
 
+// sendOnce asks whether the model is there, and if not makes the file while it sends it.
+func (s *scoring) sendOnce(ctx context.Context, c *consumer, id contracts.ID, own *ownModel) error {
+	client := &http.Client{Transport: c.link}
+	url := strings.TrimSuffix(c.server.url, "/") + "/agreements/" + string(c.id) + "/model/" + string(id)
+	status, err := s.do(ctx, client, http.MethodGet, url, nil)
+	if status != http.StatusNotFound {
+		return err
+	}
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, err := score.EncryptModel(w, &own.Card, own.Secret)
+		w.CloseWithError(err)
+	}()
+	_, err = s.do(ctx, client, http.MethodPut, url, r)
+	r.Close()
+	<-done
+	return err
+}
+
 // forget is told that a provider hasn't got a model after all.
-func (s *scoring) forget(id contracts.ID) {
-	s.mu.Lock()
-	delete(s.sent, id)
-	s.mu.Unlock()
+func (s *scoring) forget(ctx context.Context, id contracts.ID) {
+	select {
+	case s.sending <- struct{}{}:
+		delete(s.sent, id)
+		<-s.sending
+	case <-ctx.Done():
+	}
 }
 
 // do asks the provider's node about a model. A refusal of its is a *contracts.Refusal.
