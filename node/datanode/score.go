@@ -36,11 +36,15 @@ type scoring struct {
 		id    contracts.ID
 		model *score.Model
 	}
-	sent map[contracts.ID]bool // own models that a provider is known to hold
+	taking map[contracts.ID]bool // models that are arriving
+
+	sending chan struct{}
+	sent    map[contracts.ID]bool // own models that a provider is known to hold; of who is sending
 }
 
 func scoreMode(n *Node) (*mode, error) {
-	s := &scoring{n: n, dir: filepath.Join(n.cfg.Dir, "score"), turn: make(chan struct{}, 1), held: map[contracts.ID]contracts.Hash{}, sent: map[contracts.ID]bool{}}
+	s := &scoring{n: n, dir: filepath.Join(n.cfg.Dir, "score"), turn: make(chan struct{}, 1), held: map[contracts.ID]contracts.Hash{}, taking: map[contracts.ID]bool{}, sending: make(chan struct{}, 1),
+		sent: map[contracts.ID]bool{}}
 	if err := errors.Join(os.MkdirAll(s.cards(), 0o700), os.MkdirAll(s.models(), 0o700)); err != nil {
 		return nil, fmt.Errorf("couldn't make the folder of models: %w", err)
 	}
@@ -122,6 +126,9 @@ func (s *scoring) evaluate(ctx context.Context, ds looker, m *score.Model, pass 
 		return meter.Result{}, err
 	}
 	reg, err := s.registered(pass.Request.Model)
+	if err == nil && reg == nil {
+		err = errors.New("couldn't find the model: its registration is gone since the call was admitted")
+	}
 	if err != nil {
 		return meter.Result{}, err
 	}

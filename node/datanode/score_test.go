@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/canon"
 	"github.com/bund-exchange/bund/contracts/contractstest"
 	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/node/peer"
@@ -369,6 +371,99 @@ func TestScoreFile(t *testing.T) {
 		list, err := readSubjects(name)
 		if (err == nil) != (want >= 0) || err == nil && len(list) != want {
 			t.Errorf("%q: %d, %v", text, len(list), err)
+		}
+	}
+}
+
+// TestScoreCountsSurviveKill: a provider's node that is killed while it scores has counted whatever it answered, so that
+// no company is ever scored more often than the rulebook allows.
+func TestScoreCountsSurviveKill(t *testing.T) {
+	t.Parallel()
+	w := newTestWorld(t, policy.JointScore)
+	d := w.m.agree(nil)
+	const most = 5
+	w.m.evaluationsPerSubject(most)
+	w.provider.startChild()
+	w.bank.start()
+	w.registerConsents(companies[:8], 1000)
+	w.ready(d)
+	x := w.made(testCard)
+	id := w.register(d, x)
+	w.attest(id, x)
+
+	var mu sync.Mutex
+	answered := map[contracts.CreditCode]int{}
+	round := func(kill bool) {
+		var wg sync.WaitGroup
+		asked := make(chan struct{}, len(companies))
+		for _, c := range companies[:8] {
+			wg.Go(func() {
+				asked <- struct{}{}
+				if _, err := w.scores(d, id, []contracts.CreditCode{c}, nil); err == nil {
+					mu.Lock()
+					answered[c]++
+					mu.Unlock()
+				} else if code := codeOf(err); code != "score.cap" && !kill {
+					t.Error(err)
+				}
+			})
+		}
+		for range 4 {
+			<-asked
+		}
+		if kill {
+			w.provider.kill()
+			w.provider.startChild()
+		}
+		wg.Wait()
+	}
+	for i := range 2 * most {
+		round(i%2 == 0 && i < most)
+	}
+	for c, n := range answered {
+		if n > most {
+			t.Errorf("%s was scored %d times, at most %d are allowed", c, n, most)
+		}
+	}
+	if len(answered) != 8 {
+		t.Errorf("%d of 8 companies were ever scored", len(answered))
+	}
+	if _, err := w.scores(d, id, companies[:1], nil); codeOf(err) != "score.cap" {
+		t.Errorf("after all that: %v", err)
+	}
+}
+
+// FuzzCardFile: a scorecard that is read is one that can be encrypted.
+func FuzzCardFile(f *testing.F) {
+	f.Add(testCard)
+	f.Add("unit: 1\nbase: 0\nfeatures:\n  - {field: a, groups: [[x], [z, y]], weights: [1, 2, 3]}\n")
+	f.Add("unit: 0.5\nbase: .5\nfeatures: [{field: a, from: -1, step: 0.000001, most: 65535, weight: 1000}]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		card, err := readCard([]byte(text))
+		if err != nil {
+			return
+		}
+		if err := card.Check(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := score.ReadCard(canon.Marshal(card)); err != nil {
+			t.Fatalf("the card can't be kept: %v", err)
+		}
+	})
+}
+
+// TestWholeUnits: decimals are rounded exactly, half away from zero.
+func TestWholeUnits(t *testing.T) {
+	t.Parallel()
+	unit, _ := decimal("0.001")
+	for text, want := range map[string]int64{"0": 0, "-0": 0, "1": 1000, "0.0004": 0, "0.0005": 1, "-0.0005": -1, "-0.00049999": 0, "-3.4125": -3413, "123456.789": 123456789} {
+		if got, err := whole(text, unit); err != nil || got != want {
+			t.Errorf("%s: %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "-", ".", "1e3", "+1", "0x1", "1/2", "1_000", " 1", "1 ", "--1", "1-", "99999999999999999999"} {
+		if got, err := whole(text, unit); err == nil {
+			t.Errorf("%q was read as %d", text, got)
 		}
 	}
 }

@@ -57,6 +57,9 @@ func assess(c *command) error {
 		}
 		return err
 	}
+	rows, scores := own.Card.Bits()
+	fmt.Fprintf(c.err, "该卡即登记的模型 · this card is the registered model. 企业取值至多 2^%.1f 种，得分至多 2^%.1f 种：前者不远多于后者时，一个得分可能说出全部取值 · a company's values are one of 2^%.1f, scores one of 2^%.1f: where the former aren't far more, one score may tell all values.\n",
+		rows, scores, rows, scores)
 	return printJSON(c.out, own.Card)
 }
 

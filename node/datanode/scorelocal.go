@@ -148,7 +148,7 @@ type localScore struct {
 	Absent bool                 `json:"absent,omitempty"`
 }
 
-// scorePatience is how long a local request for scores may take: the first one sends the model.
+// scorePatience is how long a local request for scores may take when it has to send the model first.
 const scorePatience = uploadTime + 2*time.Minute
 
 // localScores scores companies under one of this bank's models: one metered call.
@@ -208,12 +208,18 @@ func (s *scoring) use(ctx context.Context, agreement contracts.ID, nonce meter.N
 		if err := s.send(ctx, c, req.Model, own); err != nil {
 			return nil, err
 		}
-		u, err := s.n.use(ctx, agreement, nonce, req)
+		u, err := s.call(ctx, agreement, nonce, req)
 		var no *meter.Refusal
 		if try == 0 && errors.As(err, &no) && no.Code == "model.digest" {
-			s.forget(req.Model)
+			s.forget(ctx, req.Model)
 			continue
 		}
 		return u, err
 	}
+}
+
+func (s *scoring) call(ctx context.Context, agreement contracts.ID, nonce meter.Nonce, req gate.Request) (*used, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.n.patience+scoreTimeout)
+	defer cancel()
+	return s.n.use(ctx, agreement, nonce, req)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,7 +72,7 @@ func (s *scoring) model(id contracts.ID) (*score.Model, error) {
 	}
 	defer f.Close()
 	s.ready.id, s.ready.model = "", nil // free before the next is read
-	m, err := score.ReadModel(f, d)
+	m, err := score.ReadModel(bufio.NewReaderSize(f, 1<<20), d)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't read the model %s: %v", id, err) // damage here is no refusal
 	}
@@ -129,13 +130,20 @@ func (s *scoring) serveModel(w http.ResponseWriter, r *http.Request, x *served, 
 
 // take keeps a model that arrives, or answers why not.
 func (s *scoring) take(w http.ResponseWriter, r *http.Request, id contracts.ID, m *contracts.Model) bool {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-r.Context().Done():
+	s.mu.Lock()
+	busy := s.taking[id]
+	s.taking[id] = true
+	s.mu.Unlock()
+	if busy {
+		refuse(w, http.StatusServiceUnavailable, "failure", "the model is being sent already, try again")
 		return false
 	}
-	err := s.keep(r.Body, id, m)
+	defer func() {
+		s.mu.Lock()
+		delete(s.taking, id)
+		s.mu.Unlock()
+	}()
+	err := s.keep(r.Context(), r.Body, id, m)
 	var refusal *contracts.Refusal
 	switch {
 	case err == nil:
@@ -149,19 +157,37 @@ func (s *scoring) take(w http.ResponseWriter, r *http.Request, id contracts.ID, 
 	return false
 }
 
-// keep writes the file while it is read for what it is.
-func (s *scoring) keep(body io.Reader, id contracts.ID, m *contracts.Model) error {
+// keep writes what arrives to a file, however slowly it comes, and then reads it for what it is, in its turn.
+func (s *scoring) keep(ctx context.Context, body io.Reader, id contracts.ID, m *contracts.Model) error {
 	f, err := os.CreateTemp(s.models(), "tmp-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
-	got, err := score.ReadModel(io.TeeReader(body, f), m.Digest)
+	defer f.Close()
+	most := score.MaxModelBytes(m.Arity)
+	n, err := io.Copy(f, io.LimitReader(body, most+1))
+	if err == nil && n > most {
+		err = &contracts.Refusal{Code: score.CodeModel, Detail: "the file is larger than the model can be"}
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	got, err := score.ReadModel(bufio.NewReaderSize(f, 1<<20), m.Digest)
+	<-s.turn
 	if err == nil && (got.Spec.Digest() != m.Features || int64(got.Spec.Columns()) != m.Arity) {
 		err = &contracts.Refusal{Code: score.CodeModel, Detail: "the model takes other features than were registered"}
 	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = errors.Join(os.Rename(f.Name(), s.path(id, m.Digest)), syncDir(s.models()))
+	if err == nil {
+		err = errors.Join(f.Sync(), os.Rename(f.Name(), s.path(id, m.Digest)), syncDir(s.models()))
 	}
 	if err != nil {
 		return err
@@ -172,43 +198,65 @@ func (s *scoring) keep(body io.Reader, id contracts.ID, m *contracts.Model) erro
 	return nil
 }
 
-// send has the provider's node hold one of this bank's models. The file is made while it is sent.
+// send has the provider's node hold one of this bank's models. One is sent at a time: who comes meanwhile finds it sent.
+// What fails is tried again for as long as a local request waits.
 func (s *scoring) send(ctx context.Context, c *consumer, id contracts.ID, own *ownModel) error {
-	s.mu.Lock()
-	sent := s.sent[id]
-	s.mu.Unlock()
-	if sent {
-		return nil
+	select {
+	case s.sending <- struct{}{}:
+		defer func() { <-s.sending }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	client := &http.Client{Transport: c.link}
-	url := strings.TrimSuffix(c.server.url, "/") + "/agreements/" + string(c.id) + "/model/" + string(id)
-	status, err := s.do(ctx, client, http.MethodGet, url, nil)
-	if status == http.StatusNotFound {
-		r, w := io.Pipe()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_, err := score.EncryptModel(w, &own.Card, own.Secret)
-			w.CloseWithError(err)
-		}()
-		_, err = s.do(ctx, client, http.MethodPut, url, r)
-		r.Close()
-		<-done
+	end := time.Now().Add(s.n.patience)
+	for !s.sent[id] {
+		err := s.sendOnce(ctx, c, id, own)
+		var refusal *contracts.Refusal
+		switch {
+		case err == nil:
+			s.sent[id] = true
+		case errors.As(err, &refusal), ctx.Err() != nil, time.Now().After(end):
+			return err
+		default:
+			t := time.NewTimer(100 * time.Millisecond)
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+			}
+			t.Stop()
+		}
 	}
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.sent[id] = true
-	s.mu.Unlock()
 	return nil
 }
 
+// sendOnce asks whether the model is there, and if not makes the file while it sends it.
+func (s *scoring) sendOnce(ctx context.Context, c *consumer, id contracts.ID, own *ownModel) error {
+	client := &http.Client{Transport: c.link}
+	url := strings.TrimSuffix(c.server.url, "/") + "/agreements/" + string(c.id) + "/model/" + string(id)
+	status, err := s.do(ctx, client, http.MethodGet, url, nil)
+	if status != http.StatusNotFound {
+		return err
+	}
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, err := score.EncryptModel(w, &own.Card, own.Secret)
+		w.CloseWithError(err)
+	}()
+	_, err = s.do(ctx, client, http.MethodPut, url, r)
+	r.Close()
+	<-done
+	return err
+}
+
 // forget is told that a provider hasn't got a model after all.
-func (s *scoring) forget(id contracts.ID) {
-	s.mu.Lock()
-	delete(s.sent, id)
-	s.mu.Unlock()
+func (s *scoring) forget(ctx context.Context, id contracts.ID) {
+	select {
+	case s.sending <- struct{}{}:
+		delete(s.sent, id)
+		<-s.sending
+	case <-ctx.Done():
+	}
 }
 
 // do asks the provider's node about a model. A refusal of its is a *contracts.Refusal.

@@ -81,6 +81,21 @@ func (c *Card) span() (low, high int64) {
 	return low, high
 }
 
+// Bits tells an assessor how much of a company one score could show: rows is how many bits the values of a company can
+// take in this card, scores how many bits scores can. Where rows aren't far more, a score may say what all values are.
+func (c *Card) Bits() (rows, scores float64) {
+	for i := range c.Spec.Features {
+		f := &c.Spec.Features[i]
+		n := f.choices()
+		if f.Kind == Linear {
+			n += int(f.Max)
+		}
+		rows += math.Log2(float64(n))
+	}
+	low, high := c.span()
+	return rows, math.Log2(float64(high-low) + 1)
+}
+
 // Score is the score in clear, of values in the order of the features.
 func (c *Card) Score(values []string) (int64, error) {
 	if len(values) != len(c.Spec.Features) {

@@ -32,9 +32,10 @@ func (p *Provider) Evaluate(ctx context.Context, m *Model, b *Batch) ([]byte, er
 		return nil, refuse(CodeArity, "the batch was prepared for another specification")
 	}
 	var present []string
+	var at []int // their places
 	for i, c := range b.Companies {
 		if !b.Absent[i] {
-			present = append(present, c)
+			present, at = append(present, c), append(at, i)
 		}
 	}
 	if len(present) > 0 {
@@ -43,7 +44,7 @@ func (p *Provider) Evaluate(ctx context.Context, m *Model, b *Batch) ([]byte, er
 			return nil, err
 		}
 		if full >= 0 {
-			return nil, refuse(CodeCap, "a company has been evaluated %d times under the agreement", p.Max)
+			return nil, refuse(CodeCap, "company %d of the batch has been evaluated %d times under the agreement", at[full], p.Max)
 		}
 	}
 	out := answerHead(m.Digest, b.Absent)

@@ -173,6 +173,11 @@ func ParseModel(b []byte, registered contracts.Hash) (*Model, error) {
 	return ReadModel(bytes.NewReader(b), registered)
 }
 
+// MaxModelBytes bounds the file of a model with so many columns.
+func MaxModelBytes(columns int64) int64 {
+	return int64(len(modelMagic)+1+len(Suite)+4+MaxSpecBytes+32) + (1+min(columns, MaxColumns))*int64(polyBytes(2))
+}
+
 func newDigest() hash.Hash {
 	h := sha256.New()
 	h.Write([]byte("bund/score/model/v1\x00")) // as contracts.HashOf

@@ -99,6 +99,18 @@ func TestAttest(t *testing.T) {
 	}
 }
 
+// TestBits: 4 bins, 4 groups with the missing one, 101 levels and a missing one. Against the first choices the bins give
+// −8 to 695, the groups −40 to 30, the levels −700 to 99.
+func TestBits(t *testing.T) {
+	rows, scores := small().Bits()
+	if want := math.Log2(4 * 4 * 102); math.Abs(rows-want) > 1e-9 {
+		t.Errorf("rows take %f bits, want %f", rows, want)
+	}
+	if want := math.Log2(748 + 824 + 1); math.Abs(scores-want) > 1e-9 {
+		t.Errorf("scores take %f bits, want %f", scores, want)
+	}
+}
+
 // TestCardRefused: cards and specifications that can't be.
 func TestCardRefused(t *testing.T) {
 	for _, c := range []struct {
@@ -229,8 +241,20 @@ func TestCap(t *testing.T) {
 	}
 	wantRefusal(t, evaluate(second.model, one), CodeCap)
 	wantRefusal(t, evaluate(s.model, all), CodeCap)
-	if got := c.seen[string(agreement)+"company 1"]; got != 1 {
+	last := prepare(t, &s.card.Spec, [][]string{nil, smallRows[0]}) // company 1 has two left, company 0 is absent
+	for range 2 {
+		if err := evaluate(s.model, last); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := evaluate(s.model, last); err == nil || !strings.Contains(err.Error(), "company 1 of the batch") {
+		t.Errorf("the refusal names another company: %v", err)
+	}
+	if got := c.seen[string(agreement)+"company 1"]; got != 3 {
 		t.Errorf("company 1 is counted %d times", got)
+	}
+	if got := c.seen[string(agreement)+"company 0"]; got != 3 {
+		t.Errorf("company 0 is counted %d times", got)
 	}
 	if _, counted := c.seen[string(agreement)+"company 2"]; counted {
 		t.Error("an absent company is counted")

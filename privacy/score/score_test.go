@@ -156,31 +156,45 @@ func TestScores(t *testing.T) {
 	}
 }
 
-// TestScoresOracle: cards and rows of chance, over several blocks, against the score in clear.
+// TestScoresOracle: cards and rows of chance, against the score in clear.
 func TestScoresOracle(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		card := drawCard(rt)
 		if card.Check() != nil {
 			rt.Skip()
 		}
-		s := seal(t, card)
-		rng := rand.New(rand.NewChaCha8(sha256.Sum256(binary.BigEndian.AppendUint64(nil, rapid.Uint64().Draw(rt, "rows")))))
-		values := make([][]string, rapid.SampledFrom([]int{1, 3, Slots - 1, Slots, Slots + 1}).Draw(rt, "companies"))
-		for i := range values {
-			if rng.IntN(10) > 0 {
-				values[i] = drawRow(rng, &card.Spec)
-			}
-		}
-		for i, got := range s.scores(t, prepare(t, &card.Spec, values)) {
-			want := Score{Absent: values[i] == nil}
-			if values[i] != nil {
-				want.Value, _ = card.Score(values[i])
-			}
-			if got != want {
-				rt.Fatalf("company %d: %+v, want %+v", i, got, want)
-			}
-		}
+		checkRows(t, card, rapid.IntRange(1, 50).Draw(rt, "companies"), rapid.Uint64().Draw(rt, "rows"))
 	})
+}
+
+// TestBlocks: batches about the size of a block, and of several.
+func TestBlocks(t *testing.T) {
+	for _, n := range []int{Slots - 1, Slots, Slots + 1, 2*Slots + 9} {
+		checkRows(t, &Card{Base: 5, Spec: Spec{Features: []Feature{
+			{Name: "a", Kind: Linear, Offset: -2e9, Step: 1, Max: MaxLevels - 1, Missing: true}, {Name: "b", Kind: Bins, Edges: []int64{-1e9, 0, 7}}, {Name: "c", Kind: Groups, Groups: [][]string{{"g0a", "g1b"}}}}},
+			Weights: [][]int64{{-500_000, 7}, {1, -2, 3, -4}, {0, 1_000_000}}}, n, uint64(n))
+	}
+}
+
+func checkRows(t *testing.T, card *Card, companies int, seed uint64) {
+	t.Helper()
+	s := seal(t, card)
+	rng := rand.New(rand.NewChaCha8(sha256.Sum256(binary.BigEndian.AppendUint64(nil, seed))))
+	values := make([][]string, companies)
+	for i := range values {
+		if rng.IntN(10) > 0 {
+			values[i] = drawRow(rng, &card.Spec)
+		}
+	}
+	for i, got := range s.scores(t, prepare(t, &card.Spec, values)) {
+		want := Score{Absent: values[i] == nil}
+		if values[i] != nil {
+			want.Value, _ = card.Score(values[i])
+		}
+		if got != want {
+			t.Fatalf("company %d of %d: %+v, want %+v", i, companies, got, want)
+		}
+	}
 }
 
 func drawCard(rt *rapid.T) *Card {
