@@ -146,7 +146,7 @@ func (t *tx) result() *Result {
 var private = map[string]bool{
 	"attestation": true, "negotiation": true, "agreement": true, "grant": true, "consent": true, "usage": true, "period": true,
 	"acceptance": true, "certificate": true, "export": true, "dispute": true, "correction": true, "clr/escrow": true, "clr/settlement": true,
-	"clr/movement": true, "clr/settled": true, "model": true, "statistics": true,
+	"clr/movement": true, "clr/settled": true, "clr/debt": true, "model": true, "statistics": true,
 }
 
 // Objects lists the ids of the non-public objects in a write set, ascending. The id is the key's first id after its

@@ -167,8 +167,9 @@ func applyGrantAllocate(t *tx, b *GrantAllocate) *Refusal {
 	return nil
 }
 
-// funds gives what has accrued and is not settled, the limit it counts against, and the terms. It opens the terms,
-// the last report and the last settled one, and for prepaid the escrow.
+// funds gives what has accrued and is not settled, and what is settled and not collected; the limit it counts against;
+// and the terms. It opens the terms, the last report and the last settled one, for prepaid the escrow, for postpaid
+// the debt.
 func (t *tx) funds(id ID, a *Agreement) (accrued, limit Fen, terms *Terms, r *Refusal) {
 	terms, _, r = open[Terms](t, TagTerms, a.Terms, "agreement")
 	if r != nil {
@@ -194,6 +195,12 @@ func (t *tx) funds(id ID, a *Agreement) (accrued, limit Fen, terms *Terms, r *Re
 		if balance, r = t.balance(id); r != nil {
 			return
 		}
+	} else {
+		var owed Fen
+		if owed, r = t.owed(id); r != nil {
+			return
+		}
+		accrued += owed
 	}
 	return accrued, terms.Limit(balance), terms, nil
 }

@@ -184,7 +184,7 @@ func applyCollection(t *tx, b *MovementRecord) *Refusal {
 
 // payOff records that a settlement's amount was paid, once and exactly.
 func (t *tx) payOff(b *MovementRecord, typ string, amount func(*SettlementValue) Fen) *Refusal {
-	a, v, _, r := t.record(b, typ)
+	a, v, o, r := t.record(b, typ)
 	if r != nil {
 		return r
 	}
@@ -221,6 +221,11 @@ func (t *tx) payOff(b *MovementRecord, typ string, amount func(*SettlementValue)
 	}
 	if v.Amount != amount(value) {
 		return refuse("movement.amount", "the amount is not what the settlement says").at("value")
+	}
+	if typ == "collection" {
+		if r := t.owe(b.Agreement, -v.Amount, o); r != nil {
+			return r
+		}
 	}
 	t.put(KeySettlement(b.Agreement, b.Period), s)
 	return nil

@@ -17,6 +17,7 @@ const (
 	TagMovement   = "bund/movement/v1"   // MovementValue
 	TagEscrow     = "bund/escrow/v1"     // EscrowValue
 	TagSettlement = "bund/settlement/v1" // SettlementValue
+	TagDebt       = "bund/debt/v1"       // DebtValue
 )
 
 // KeptOpening is an opening that the ledger must store, for Audience, the venue and the regulators only, before the

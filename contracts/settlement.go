@@ -50,7 +50,8 @@ type SettlementValue struct {
 }
 
 // SettlementSettle settles a closed and reported period after acceptance. The venue's job sends it with the openings
-// of terms, totals, the totals settled before, and for prepaid the escrow.
+// of terms, totals, the totals settled before, and where something is owed the escrow of a prepaid agreement, the debt of
+// a postpaid one.
 type SettlementSettle struct {
 	Agreement ID    `json:"agreement"`
 	Period    int64 `json:"period"`
@@ -108,6 +109,11 @@ func applySettle(t *tx, b *SettlementSettle) *Refusal {
 	}
 	if a.Billing == Prepaid && v.BuyerTotal > 0 {
 		if r := t.move(b.Agreement, -v.BuyerTotal, o); r != nil {
+			return r
+		}
+	}
+	if a.Billing == Postpaid && v.BuyerTotal > 0 {
+		if r := t.owe(b.Agreement, v.BuyerTotal, o); r != nil {
 			return r
 		}
 	}

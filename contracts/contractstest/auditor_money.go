@@ -34,6 +34,7 @@ type dealBook struct {
 	terms, next string // commitments
 	to          int64
 	escrow      int64
+	debt        int64
 	periods     []periodBook
 	flatMonth   string
 	totals      [3]int64 // of the last report: calls, units, micro
@@ -112,7 +113,17 @@ func (c *audited) settle() error {
 		return c.settlement(d)
 	case "acceptance.record":
 		d.accepted = true
+	case "grant.warn", "grant.release":
+		if at := c.body.get("percent").num(); c.kind == "grant.warn" && c.spent(d)*100 < c.limit(d)*at {
+			return fmt.Errorf("warned of %d %% at %d of %d fen", at, c.spent(d), c.limit(d))
+		}
+		if first := c.a.state["rulebook"].get("warnPercents").list()[0].num(); c.kind == "grant.release" && c.spent(d)*100 >= c.limit(d)*first {
+			return fmt.Errorf("released at %d of %d fen", c.spent(d), c.limit(d))
+		}
 	case "grant.hold":
+		if last := c.a.state["rulebook"].get("warnPercents").list(); c.spent(d)*100 < c.limit(d)*last[len(last)-1].num() && c.spent(d) < c.limit(d)+c.a.open[d.terms].get("graceAmount").num() {
+			return fmt.Errorf("cut at %d of %d fen", c.spent(d), c.limit(d))
+		}
 		percents := c.a.state["rulebook"].get("warnPercents").list()
 		if c.a.state["grant/"+agreement].get("warned").num() < percents[len(percents)-1].num() {
 			return fmt.Errorf("cut without the last warning")
@@ -123,6 +134,16 @@ func (c *audited) settle() error {
 		}
 	}
 	return c.serials()
+}
+
+// spent is what counts against escrow or credit line: reported and not settled, settled and not collected.
+func (c *audited) spent(d *dealBook) int64 { return (d.totals[2]-d.settled[2]+5_000)/10_000 + d.debt }
+
+func (c *audited) limit(d *dealBook) int64 {
+	if d.prepaid {
+		return d.escrow
+	}
+	return c.a.open[d.terms].get("creditLine").num()
 }
 
 // parties counts the members that signed.
@@ -204,22 +225,31 @@ func (c *audited) move(d *dealBook) error {
 			}
 			s.paid = true
 			b.paid += amount
+			return nil
 		} else {
 			if s.collected || amount != s.total || d.prepaid {
 				return fmt.Errorf("collected %d fen of %d", amount, s.total)
 			}
 			s.collected = true
 			b.collected += amount
+			d.debt -= amount
 		}
-		return nil
 	}
 	return c.balance(d)
 }
 
-// balance compares the auditor's escrow with the one that the ledger commits to.
+// balance compares the auditor's escrow and debt with those that the ledger commits to.
 func (c *audited) balance(d *dealBook) error {
-	if d.escrow < 0 {
-		return fmt.Errorf("the escrow is %d", d.escrow)
+	if d.escrow < 0 || d.debt < 0 {
+		return fmt.Errorf("the escrow is %d, the debt %d", d.escrow, d.debt)
+	}
+	for _, k := range c.res.Openings {
+		if k.Tag != contracts.TagDebt || c.a.state["clr/debt/"+c.body.get("agreement").str()].get("owed").str() == string(k.Commitment) {
+			continue
+		}
+		if v, _ := parse(k.Opening.Value); v.get("owed").num() != d.debt {
+			return fmt.Errorf("the ledger's debt is %d, the books' %d", v.get("owed").num(), d.debt)
+		}
 	}
 	for _, k := range c.res.Openings {
 		if k.Tag == contracts.TagEscrow {
@@ -304,6 +334,7 @@ func (c *audited) settlement(d *dealBook) error {
 		b.charged += gross + buyerFee
 	} else {
 		b.billed += gross + buyerFee
+		d.debt += gross + buyerFee
 	}
 	b.earned += gross - providerFee
 	b.fees += buyerFee + providerFee
@@ -353,13 +384,18 @@ func (a *Auditor) Close() error {
 			return fmt.Errorf("audit: the escrow of %s is %d", id, d.escrow)
 		}
 		escrows += d.escrow
+		debt := d.debt
 		for _, s := range d.settlements {
 			if !s.paid {
 				owedToProviders += s.net
 			}
 			if !d.prepaid && !s.collected {
 				owedByBuyers += s.total
+				debt -= s.total
 			}
+		}
+		if debt != 0 {
+			return fmt.Errorf("audit: the debt of %s is %d fen off what was settled and not collected", id, debt)
 		}
 	}
 	for _, x := range []struct {

@@ -50,6 +50,9 @@ var moneyBodies = map[string]builder{
 		if l.take("escrow", "yes") == "yes" && a.Billing == contracts.Prepaid {
 			opens = append(opens, s.opens(s.balance(id))...)
 		}
+		if l.take("debt", "yes") == "yes" && a.Billing == contracts.Postpaid {
+			opens = append(opens, s.opens(s.debt(id))...)
+		}
 		return &act{body: b, opens: opens}, nil
 	},
 	"certificate.issue": about(func(id contracts.ID, _ string) any { return &contracts.CertificateIssue{Agreement: id, Period: 1} }),
@@ -138,6 +141,15 @@ func (s *Scene) balance(agreement contracts.ID) contracts.Hash {
 	return e.Balance
 }
 
+// debt is the commitment to what a postpaid buyer owes, "" without one.
+func (s *Scene) debt(agreement contracts.ID) contracts.Hash {
+	d, err := read[contracts.Debt](s, contracts.KeyDebt(agreement))
+	if err != nil {
+		return ""
+	}
+	return d.Owed
+}
+
 // movement: movement.deposit D1 amount=1000000 [ref=JP1] [period=1]. Without an amount it is what the settlement says.
 func movement(typ string) builder {
 	return func(s *Scene, a *Actor, l *line) (*act, error) {
@@ -162,6 +174,9 @@ func movement(typ string) builder {
 				v.Amount = value.ProviderNet
 				if typ == "collection" {
 					v.Amount = value.BuyerTotal
+					if l.take("debt", "yes") == "yes" {
+						opens = append(opens, s.opens(s.debt(id))...)
+					}
 				}
 			}
 		default:

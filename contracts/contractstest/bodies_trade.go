@@ -347,6 +347,8 @@ func funded(body func(contracts.ID) any) builder {
 		}
 		if a.Billing == contracts.Prepaid {
 			cs = append(cs, s.balance(id))
+		} else if l.take("debt", "yes") == "yes" {
+			cs = append(cs, s.debt(id))
 		}
 		return &act{body: body(id), opens: s.opens(cs...)}, nil
 	}

@@ -123,7 +123,7 @@ func (s *Scene) keyOf(noun, name string) (string, error) {
 		return contracts.KeySettlement(id, n), nil
 	case "certificate":
 		return contracts.KeyCertificate(id, n), nil
-	case "escrow", "settled":
+	case "escrow", "settled", "debt":
 		return "clr/" + noun + "/" + string(id), nil
 	case "objection":
 		on, err := s.id(number)
@@ -133,7 +133,7 @@ func (s *Scene) keyOf(noun, name string) (string, error) {
 }
 
 // privateOf says which commitment of a record "expect private" opens.
-var privateOf = map[string]string{"escrow": "balance", "settlement": "value", "usage": "totals", "agreement": "terms", "period": "terms"}
+var privateOf = map[string]string{"escrow": "balance", "debt": "owed", "settlement": "value", "usage": "totals", "agreement": "terms", "period": "terms"}
 
 // expectState compares fields of a record: "expect state grant D1 state=active warned=80"; "expect private settlement
 // D1/1 usage=32000" compares those of the value that the record commits to. "gone" as the only word says there is none.

@@ -336,6 +336,7 @@ type Deal struct {
 	Opening                contracts.Opening // of the terms
 	Salt                   [32]byte
 	Escrow                 *contracts.Opening
+	Debt                   *contracts.Opening // postpaid
 	Totals                 *contracts.Opening // of the last report
 	Settled                *contracts.Opening
 }
@@ -424,12 +425,28 @@ func (m *Market) move(kind string, d *Deal, period int64, amount, delta contract
 	if d.Escrow != nil && delta != 0 {
 		opens = append(opens, *d.Escrow)
 	}
+	if kind == "movement.collection" {
+		opens = append(opens, m.opens(d.Debt)...)
+	}
 	err := m.Do(m.Custodian.ID, kind, contracts.MovementRecord{Agreement: d.Agreement, Period: period, Value: c, RefTag: contracts.HashOf("test/ref", []byte(ref))},
 		opens, m.Custodian.Maker, m.Custodian.Check)
 	if err == nil && delta != 0 {
 		m.escrow(d, &o, delta)
 	}
+	if err == nil && kind == "movement.collection" {
+		m.debt(d, &o, -amount)
+	}
 	return err
+}
+
+// debt follows what a postpaid buyer owes.
+func (m *Market) debt(d *Deal, from *contracts.Opening, delta contracts.Fen) {
+	var v contracts.DebtValue
+	if d.Debt != nil && canon.Unmarshal(d.Debt.Value, &v) != nil {
+		v.Owed = 0
+	}
+	o := contracts.DerivedOpening(from, m.last, contracts.TagDebt, contracts.DebtValue{Owed: v.Owed + delta})
+	d.Debt = &o
 }
 
 // escrow follows the derivation of the contract: the new balance's salt is HMAC(salt in hand, command id).
@@ -488,12 +505,16 @@ func (m *Market) Settle(d *Deal, period int64, charged contracts.Fen) error {
 	opens := m.opens(&d.Opening, d.Totals, d.Settled)
 	if d.Terms.Billing == contracts.Prepaid {
 		opens = append(opens, m.opens(d.Escrow)...)
+	} else if charged > 0 {
+		opens = append(opens, m.opens(d.Debt)...)
 	}
 	err := m.Do(m.Venue.ID, "settlement.settle", contracts.SettlementSettle{Agreement: d.Agreement, Period: period}, opens, m.Venue.Machine)
 	if err == nil {
 		d.Settled = d.Totals
 		if d.Terms.Billing == contracts.Prepaid {
 			m.escrow(d, &d.Opening, -charged)
+		} else if charged > 0 {
+			m.debt(d, &d.Opening, charged)
 		}
 	}
 	return err

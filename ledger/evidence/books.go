@@ -18,7 +18,9 @@ type books struct {
 // deal is the money of one agreement.
 type deal struct {
 	escrow contracts.Fen
-	blind  bool // a movement was not opened: the next balance that is opened is believed
+	blind  bool          // a movement was not opened: the next balance that is opened is believed
+	debt   contracts.Fen // postpaid: settled and not collected
+	unsure bool          // the same as blind, of the debt
 	owed   map[int64]*owed
 }
 
@@ -109,6 +111,8 @@ func (b *books) movement(a *audit, it *item, m *contracts.MovementRecord) {
 			o.blind = true
 		}
 		b.balance(a, it, m.Agreement, d)
+		d.unsure = d.unsure || typ == "collection"
+		b.debt(a, it, m.Agreement, d)
 		return
 	}
 	a.count(CheckMoney, 1)
@@ -124,6 +128,12 @@ func (b *books) movement(a *audit, it *item, m *contracts.MovementRecord) {
 		b.sums.refunds += v.Amount
 	default:
 		b.pay(a, it, m, v.Amount, typ)
+		if typ == "collection" {
+			d.debt -= v.Amount
+			if !b.debt(a, it, m.Agreement, d) {
+				a.fail(CheckMoney, it.where("writes."+contracts.KeyDebt(m.Agreement)), say{"the buyer has paid and the debt stayed as it was", "已收款而欠款未变"})
+			}
+		}
 		return
 	}
 	if !b.balance(a, it, m.Agreement, d) {
@@ -176,6 +186,31 @@ func (b *books) balance(a *audit, it *item, agreement contracts.ID, d *deal) boo
 		a.count(CheckMoney, 1)
 	}
 	d.escrow = v.Balance
+	return true
+}
+
+// debt holds what a postpaid buyer owes against the books; false when the entry writes nothing about it.
+func (b *books) debt(a *audit, it *item, agreement contracts.ID, d *deal) bool {
+	key := contracts.KeyDebt(agreement)
+	e := written[contracts.Debt](it, key)
+	if e == nil {
+		return false
+	}
+	v := opened[contracts.DebtValue](a, contracts.TagDebt, e.Owed, it.where("writes."+key))
+	switch {
+	case v == nil:
+		b.unknown(a)
+		return true
+	case v.Owed < 0:
+		a.fail(CheckMoney, it.where("writes."+key), say{"the debt is %d fen", "欠款为 %d 分"}, v.Owed)
+	case d.unsure:
+		d.unsure = false
+	case v.Owed != d.debt:
+		a.fail(CheckMoney, it.where("writes."+key), say{"the debt is %d fen, settlements and collections make %d", "欠款 %d 分，按结算与收款应为 %d 分"}, v.Owed, d.debt)
+	default:
+		a.count(CheckMoney, 1)
+	}
+	d.debt = v.Owed
 	return true
 }
 

@@ -25,6 +25,8 @@ func commitments(w contracts.Write) []contracts.Hash {
 		return of(w.Value, func(m *contracts.Movement) []contracts.Hash { return []contracts.Hash{m.Value} })
 	case "escrow":
 		return of(w.Value, func(e *contracts.Escrow) []contracts.Hash { return []contracts.Hash{e.Balance} })
+	case "debt":
+		return of(w.Value, func(d *contracts.Debt) []contracts.Hash { return []contracts.Hash{d.Owed} })
 	case "settlement":
 		return of(w.Value, func(s *contracts.Settlement) []contracts.Hash { return []contracts.Hash{s.Value} })
 	}

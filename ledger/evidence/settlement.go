@@ -28,8 +28,9 @@ func (b *books) settlement(a *audit, it *item, body *contracts.SettlementSettle,
 	v := opened[contracts.SettlementValue](a, contracts.TagSettlement, rec.Value, where)
 	if v == nil {
 		b.unknown(a)
-		o.blind, d.blind = true, d.blind || o.prepaid
+		o.blind, d.blind, d.unsure = true, d.blind || o.prepaid, d.unsure || !o.prepaid
 		b.balance(a, it, body.Agreement, d)
+		b.debt(a, it, body.Agreement, d)
 		return
 	}
 	a.count(CheckMoney, 1)
@@ -42,6 +43,10 @@ func (b *books) settlement(a *audit, it *item, body *contracts.SettlementSettle,
 	b.sums.fees += v.BuyerFee + v.ProviderFee
 	if !o.prepaid {
 		b.sums.billed += v.BuyerTotal
+		d.debt += v.BuyerTotal
+		if !b.debt(a, it, body.Agreement, d) && v.BuyerTotal > 0 {
+			a.fail(CheckMoney, it.where("writes."+contracts.KeyDebt(body.Agreement)), say{"the buyer is billed and the debt stayed as it was", "已计账而欠款未变"})
+		}
 		return
 	}
 	b.sums.charged += v.BuyerTotal

@@ -17,6 +17,7 @@ type deal struct {
 	grant     *contracts.Grant
 	usage     *contracts.Usage
 	escrow    *contracts.Escrow
+	debt      *contracts.Debt
 	settled   *contracts.Settled
 	periods   []*contracts.ClosedPeriod // from 1
 	shares    []party                   // provider's nodes in service that serve it
@@ -100,6 +101,7 @@ func readDeal(v follow.View, id contracts.ID, value []byte, nodes map[contracts.
 	d := &deal{id: id, agreement: a, grant: g}
 	d.usage = read[contracts.Usage](v, contracts.KeyUsage(id))
 	d.escrow = read[contracts.Escrow](v, contracts.KeyEscrow(id))
+	d.debt = read[contracts.Debt](v, contracts.KeyDebt(id))
 	d.settled = read[contracts.Settled](v, contracts.KeySettled(id))
 	for n := int64(1); n <= a.Periods; n++ {
 		p := read[contracts.ClosedPeriod](v, contracts.KeyPeriod(id, n))
@@ -121,9 +123,9 @@ func readDeal(v follow.View, id contracts.ID, value []byte, nodes map[contracts.
 
 // print is everything that the receipts' terms of a deal depend on.
 type print struct {
-	terms, balance, settled contracts.Hash
-	periods, quota          int64
-	server, consumer        party
+	terms, balance, debt, settled contracts.Hash
+	periods, quota                int64
+	server, consumer              party
 }
 
 // seenFrom gives the deal's print at one provider node.
@@ -131,6 +133,9 @@ func (d *deal) seenFrom(server party) print {
 	p := print{terms: d.agreement.Terms, periods: d.agreement.Periods, quota: d.quota(server.node), server: server, consumer: d.consumer}
 	if d.escrow != nil {
 		p.balance = d.escrow.Balance
+	}
+	if d.debt != nil {
+		p.debt = d.debt.Owed
 	}
 	if d.settled != nil {
 		p.settled = d.settled.Totals

@@ -88,7 +88,15 @@ func (n *Node) funds(ctx context.Context, d *deal, t *contracts.Terms) (contract
 		}
 		balance = v.Balance
 	}
-	return t.Limit(balance) + settled, nil
+	var owed contracts.Fen
+	if d.agreement.Billing == contracts.Postpaid && d.debt != nil {
+		v, err := openAs[contracts.DebtValue](ctx, n.openings, contracts.TagDebt, d.debt.Owed)
+		if err != nil {
+			return 0, err
+		}
+		owed = v.Owed
+	}
+	return max(0, t.Limit(balance)-owed) + settled, nil
 }
 
 const microPerFen = 10_000

@@ -16,7 +16,7 @@ type Terms struct {
 	BillNotFound bool                // contracts.Terms.BillOn is "query"
 	WindowFen    contracts.Fen       // may stand served and not acknowledged; at least one price
 	WindowCalls  int64               // leaves that may stand so, billed or not
-	EscrowFen    contracts.Fen       // all that was ever paid in, or the credit line with all that was paid
+	EscrowFen    contracts.Fen       // all that was ever paid in, or the credit line less what is owed, with all that was settled
 	GraceFen     contracts.Fen       // beyond it; then the node stops
 	QuotaCalls   int64               // billed units that the grant allows at this node, since it began; a call after one company is one
 	TTLSec       int64               // life of a request id

@@ -94,6 +94,7 @@ type records struct {
 	agreement *contracts.Agreement
 	grant     *contracts.Grant
 	escrow    *contracts.Escrow
+	debt      *contracts.Debt
 	usage     *contracts.Usage
 	settled   *contracts.Settled
 	dispute   *contracts.Dispute
@@ -108,6 +109,7 @@ func (c *Clerk) records(ctx context.Context, ids []contracts.ID) ([]*records, er
 		Agreement string       `db:"agreement"`
 		Grant     string       `db:"grant_record"`
 		Escrow    string       `db:"escrow"`
+		Debt      string       `db:"debt"`
 		Usage     string       `db:"usage"`
 		Settled   string       `db:"settled"`
 		Dispute   string       `db:"dispute"`
@@ -115,10 +117,10 @@ func (c *Clerk) records(ctx context.Context, ids []contracts.ID) ([]*records, er
 		Unsettled string       `db:"unsettled"`
 	}
 	err := c.DB.SelectContext(ctx, &rows, `
-SELECT a.id, a.record AS agreement, coalesce(g.record, '') AS grant_record, coalesce(e.record, '') AS escrow, coalesce(u.record, '') AS usage,
+SELECT a.id, a.record AS agreement, coalesce(g.record, '') AS grant_record, coalesce(e.record, '') AS escrow, coalesce(b.record, '') AS debt, coalesce(u.record, '') AS usage,
        coalesce(s.record, '') AS settled, coalesce(d.record, '') AS dispute, coalesce(l.record, '') AS last, coalesce(n.record, '') AS unsettled
   FROM proj.agreements a
-  LEFT JOIN proj.grants g ON g.id = a.id LEFT JOIN proj.escrows e ON e.id = a.id LEFT JOIN proj.usages u ON u.id = a.id
+  LEFT JOIN proj.grants g ON g.id = a.id LEFT JOIN proj.escrows e ON e.id = a.id LEFT JOIN proj.debts b ON b.id = a.id LEFT JOIN proj.usages u ON u.id = a.id
   LEFT JOIN proj.settled s ON s.id = a.id LEFT JOIN proj.disputes d ON d.id = a.id
   LEFT JOIN LATERAL (SELECT record FROM proj.periods WHERE agreement = a.id ORDER BY number DESC LIMIT 1) l ON true
   LEFT JOIN proj.periods n ON n.agreement = a.id AND n.number = coalesce(s.period, 0) + 1
@@ -129,7 +131,7 @@ SELECT a.id, a.record AS agreement, coalesce(g.record, '') AS grant_record, coal
 	out := make([]*records, len(rows))
 	for i, row := range rows {
 		r := &records{id: row.ID}
-		for _, err := range []error{read(row.Agreement, &r.agreement), read(row.Grant, &r.grant), read(row.Escrow, &r.escrow), read(row.Usage, &r.usage),
+		for _, err := range []error{read(row.Agreement, &r.agreement), read(row.Grant, &r.grant), read(row.Escrow, &r.escrow), read(row.Debt, &r.debt), read(row.Usage, &r.usage),
 			read(row.Settled, &r.settled), read(row.Dispute, &r.dispute), read(row.Last, &r.last), read(row.Unsettled, &r.unsettled)} {
 			if err != nil {
 				return nil, fmt.Errorf("couldn't decode the records of agreement %s: %w", row.ID, err)

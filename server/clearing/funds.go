@@ -23,7 +23,7 @@ func funds(ctx context.Context, w *work, r *records, p *purse) (due command, aga
 
 // account is how an agreement stands.
 type account struct {
-	accrued contracts.Fen // reported and not settled
+	accrued contracts.Fen // reported and not settled, settled and not collected
 	limit   contracts.Fen // what it counts against
 	terms   *contracts.Terms
 }
@@ -44,13 +44,16 @@ func standing(ctx context.Context, p *purse, r *records) (account, error) {
 			return account{}, err
 		}
 	}
-	var held contracts.Fen
+	var held, owed contracts.Fen
 	if r.agreement.Billing == contracts.Prepaid {
-		if held, err = balance(ctx, p, r); err != nil {
-			return account{}, err
-		}
+		held, err = balance(ctx, p, r)
+	} else {
+		owed, err = debt(ctx, p, r)
 	}
-	return account{accrued: inFen(reported.Micro - settled.Micro), limit: terms.Limit(held), terms: terms}, nil
+	if err != nil {
+		return account{}, err
+	}
+	return account{accrued: inFen(reported.Micro-settled.Micro) + owed, limit: terms.Limit(held), terms: terms}, nil
 }
 
 // inFen rounds half up, as the rules do.

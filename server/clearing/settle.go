@@ -30,13 +30,17 @@ func settle(ctx context.Context, w *work, r *records, p *purse) (due command, ag
 			return due, 0, err
 		}
 	}
-	// Where nothing is due the escrow isn't touched, and its opening must not come along.
+	// Where nothing is due neither escrow nor debt is touched, and their openings must not come along.
 	owed := inFen(reported.Micro - before.Micro)
 	if n.Flat {
 		owed += terms.FlatFee
 	}
-	if r.agreement.Billing == contracts.Prepaid && owed > 0 {
-		if _, err := balance(ctx, p, r); err != nil {
+	if owed > 0 {
+		touched := debt
+		if r.agreement.Billing == contracts.Prepaid {
+			touched = balance
+		}
+		if _, err := touched(ctx, p, r); err != nil {
 			return due, 0, err
 		}
 	}

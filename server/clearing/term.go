@@ -34,6 +34,18 @@ func balance(ctx context.Context, p *purse, r *records) (contracts.Fen, error) {
 	return v.Balance, nil
 }
 
+// debt opens what a postpaid buyer owes.
+func debt(ctx context.Context, p *purse, r *records) (contracts.Fen, error) {
+	if r.debt == nil {
+		return 0, nil
+	}
+	v, err := open[contracts.DebtValue](ctx, p, r.debt.Owed)
+	if err != nil {
+		return 0, err
+	}
+	return v.Owed, nil
+}
+
 // expire ends an agreement whose term is over.
 func expire(_ context.Context, w *work, r *records, _ *purse) (due command, again contracts.Millis, err error) {
 	if r.agreement.State != contracts.AgreementActive {

@@ -84,6 +84,7 @@ func Schema() projection.Schema {
 			projection.Int("ended", func(s *task) contracts.Millis { return s.Ended }),
 		}},
 		projection.Table[contracts.Escrow]{Noun: "clr/escrow", Name: "escrows"},
+		projection.Table[contracts.Debt]{Noun: "clr/debt", Name: "debts"},
 		projection.Table[movement]{Noun: "clr/movement", Name: "movements", Columns: []projection.Column[movement]{
 			projection.Text("agreement", func(m *movement) contracts.ID { return m.Agreement }),
 			projection.Text("type", func(m *movement) string { return m.Type }),
