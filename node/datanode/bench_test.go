@@ -154,7 +154,9 @@ func BenchmarkMetered(b *testing.B) {
 		_, ratio = rounds(b, bare, metered, tables, groups)
 	}
 	fmt.Printf("figure node.metered_us %.1f us\n", us)
-	fmt.Printf("figure node.metered_ratio %.2f ratio\n", ratio)
+	if *benchTable {
+		fmt.Printf("figure node.metered_ratio %.2f ratio\n", ratio)
+	}
 	fmt.Printf("figure node.metered_ratio_memory %.2f ratio\n", memoryRatio)
 }
 

@@ -33,7 +33,8 @@ var (
 
 // Identify reads which node a TLS key stands for now.
 func Identify(st contracts.State, key contracts.PublicKey, now contracts.Millis) (Identity, error) {
-	k, err := record[contracts.Key](st, contracts.KeyKey(key.ID()))
+	id := key.ID()
+	k, err := record[contracts.Key](st, contracts.KeyKey(id))
 	if err != nil {
 		return Identity{}, err
 	}
@@ -41,7 +42,7 @@ func Identify(st contracts.State, key contracts.PublicKey, now contracts.Millis)
 	if err != nil {
 		return Identity{}, err
 	}
-	if n.TLSKey != key.ID() {
+	if n.TLSKey != id {
 		return Identity{}, ErrUnknown
 	}
 	return Identity{Member: n.Member, Node: k.Node, Region: string(n.Region)}, nil
