@@ -26,8 +26,8 @@ headline: build postgres ## the honest headline: what joined data is worth, by m
 	bin/headline
 
 # Each part takes less than eight minutes on a machine that does nothing else.
-bench-parts := ledger faults sustained node catalog projection audit
-bench: $(addprefix bench-,$(bench-parts)) ## all figures that the project states, some twenty minutes
+bench-parts := ledger faults sustained node catalog projection audit privacy
+bench: $(addprefix bench-,$(bench-parts)) ## all figures that the project states, some half an hour
 
 bench-ledger: ## figures of the embedded ledger: submissions, log layer
 bench-faults: ## figures of reopening, kills and cuts
@@ -36,6 +36,7 @@ bench-node: ## figures of gate and meter
 bench-catalog: ## a page of the shelf over HTTP
 bench-projection: ## a rebuild of the projection
 bench-audit: ## a full audit against bare verification
+bench-privacy: ## figures of use without handing over, some ten minutes
 $(addprefix bench-,$(bench-parts)): bench-%:
 	$(GO) run ./deploy/bench $*
 
