@@ -112,6 +112,13 @@ func show(s *cast.Stack, x *sample.Shown) {
   bin/datanode score --config %[2]s/buyer.yaml --agreement %[7]s --model %[8]s --purpose pre_loan \
     --subjects %[2]s/score-subjects.csv --out scores.csv
 
+  # 隐私查询：供方计费、作答，不知查的是谁（注明 k 的分桶） · private lookup: the provider answers and is paid, and does not learn which
+  bin/datanode lookup ask --config %[2]s/buyer.yaml --agreement %[9]s --purpose pre_loan --subjects %[11]s,%[4]s --buckets
+
+  # 授权绑定查询：只有账本上有授权的企业；授权服务为企业保留自己的历史 · only who consented; the consent service keeps each company's own history
+  bin/datanode lookup ask --config %[2]s/buyer.yaml --agreement %[10]s --purpose pre_loan --consents %[2]s/lookup-consents.csv
+  bin/datanode lookup history --config %[2]s/steward.yaml --subject %[4]s
+
   # 在浏览器里做隐私查询，只与本节点通信 · private queries in a browser that talks to your own node alone
   bin/datanode ui --config %[2]s/buyer.yaml
 
@@ -121,5 +128,6 @@ func show(s *cast.Stack, x *sample.Shown) {
   # 签署准备好的字节 · sign prepared bytes as the bank's maker
   bin/datanode sign --key %[2]s/keys/buyer/maker.seed < prepared
 
-`, s.Base(), s.Dir, x.Agreement, x.Subject, x.Consent, x.ConsentKey, x.Private["tax-score"].Agreement, x.Model)
+`, s.Base(), s.Dir, x.Agreement, x.Subject, x.Consent, x.ConsentKey, x.Private["tax-score"].Agreement, x.Model,
+		x.Private["debtors"].Agreement, x.Private["tax-consent"].Agreement, x.Debtor)
 }

@@ -31,6 +31,7 @@ type Shown struct {
 	Product    contracts.ID         `json:"product"`
 	Version    contracts.ID         `json:"version"`
 	Subject    contracts.CreditCode `json:"subject"`
+	Debtor     contracts.CreditCode `json:"debtor"` // in the dataset of private lookup, where Subject is not
 	Consent    contracts.ID         `json:"consent"`
 	ConsentKey string               `json:"consentKey"`
 	SignIns    []SignIn             `json:"signIns"`
@@ -73,8 +74,10 @@ func Load(ctx context.Context, s *cast.Stack) (*Shown, error) {
 		{"正在开立登录账户 · making sign-ins", l.signIns},
 		{"正在成交第一笔 · making the first agreement", l.trade},
 		{"正在就隐私计算产品签约 · agreeing on the products that are used without being handed over", l.agreePrivate},
+		{"正在登记授权服务的节点 · registering the consent service's node", l.neutral},
 		{"正在登记企业授权并试调用 · registering consents, making the first call", l.use},
 		{"正在登记评分模型 · registering a model for joint scoring", l.model},
+		{"正在公布隐私查询表并试查 · publishing tables of private lookup, asking them once", l.lookups},
 	} {
 		fmt.Fprintln(s.Out, step.say)
 		if err := step.run(); err != nil {
@@ -215,7 +218,7 @@ func (l *loader) shelf() error {
 		return err
 	}
 	csv, codes := taxRows()
-	l.shown.Subject = codes[7]
+	l.shown.Subject, l.shown.Debtor = codes[7], codes[5]
 	imported := map[string]dataset{}
 	for _, x := range []struct{ name, schema, csv, asOf string }{{"tax", taxSchema, csv, ""}, {"debtors", debtorsSchema, debtorsCSV(), "2026-02-28"}, {"directory", directorySchema, directoryCSV(), "2026-02-28"}} {
 		out, err := Import(l.ctx, l.Stack, "provider", x.name, []byte(x.schema), x.csv, x.asOf)

@@ -21,6 +21,11 @@ import (
 //	POST /v1/calls                       use data under an agreement
 //	POST /v1/models                      make a model of a scorecard, to be registered
 //	POST /v1/scores                      score companies under a registered model: one call
+//	POST /v1/lookups                     ask about companies without telling the provider which
+//	POST /v1/lookup-tables               begin a new key epoch of lookups: key, table, commitment (provider)
+//	GET  /v1/lookup-tables/{version}     how far that has come
+//	POST /v1/lookup-tables/fetch         fetch an agreement's table ahead, or say how far that has come
+//	POST /v1/company-histories           who was given tickets about a company (consent service)
 //	POST /v1/consents                    register consents from the bank's channel, one or a batch
 //	POST /v1/consents/{id}/revoke        revoke one
 //	GET  /v1/commands/{id}               what became of a command of this node

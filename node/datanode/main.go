@@ -36,13 +36,23 @@ const usage = `datanode: 会员数据节点 · a member's data node
   datanode score   --config FILE --agreement ID --model ID --purpose pre_loan --subjects FILE.csv --out FILE.csv
                    [--as-of yyyy-mm-dd]          score companies (code[,consent,consent key] a line) through the running
                                                  node; an unfinished --out is gone on with
+  datanode lookup build   --config FILE --version ID [--cohort N] [--consent-node ID]
+                                                 a new key epoch of private lookup: a key, a table of the reported dataset,
+                                                 and the commitment on the ledger. N: records in a bucket at least
+  datanode lookup fetch   --config FILE --agreement ID
+                                                 fetch the whole table ahead; an interrupted fetch is gone on with
+  datanode lookup ask     --config FILE --agreement ID --purpose pre_loan (--subjects FILE|a,b | --consents FILE)
+                   [--buckets] [--nonce HEX]     ask about companies without telling the provider which. --consents has
+                                                 a line each: code,consent,consent key. --buckets: see docs/privacy/lookup.md
+  datanode lookup history --config FILE --subject CODE
+                                                 of a consent service: who was given tickets about a company
   datanode report  --config FILE --dataset NAME --version ID
                                                  report a dataset to the ledger, through the running node
   datanode status  --config FILE                 where the running node stands
   datanode ui      --config FILE                 the page for private queries: prints its address and a code to type there
   datanode sign    --key FILE                    show and sign prepared bytes from standard input
 
-A node runs one process (datanode run); import needs it stopped, call, model, score, report and status need it running.
+A node runs one process (datanode run); import needs it stopped, call, model, score, lookup, report and status need it running.
 Exit code: 0 done, 1 failed, 2 wrong usage, 3 refused.
 `
 
@@ -56,7 +66,7 @@ type command struct {
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "model": makeModel, "assess": assess, "score": scoreCompanies, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI}
+	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "lookup": lookupCommand, "model": makeModel, "assess": assess, "score": scoreCompanies, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI}
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
 		fmt.Fprint(out, usage)
 		return 0

@@ -43,6 +43,7 @@ type Node struct {
 	find     func(product contracts.ID) (looker, bool)
 
 	modes      []*mode
+	lookups    *lookups
 	operations map[policy.Operation]operation
 	beside     map[string]besideHandler
 

@@ -49,10 +49,11 @@ type Gate struct {
 
 // Pass is an admitted call.
 type Pass struct {
-	Request *Request
-	Grant   *contracts.Grant
-	bounds  []bound
-	gate    *Gate
+	Agreement contracts.ID
+	Request   *Request
+	Grant     *contracts.Grant
+	bounds    []bound
+	gate      *Gate
 }
 
 // bound is how many calls a consent allows.
@@ -128,21 +129,32 @@ func (g *Gate) Admit(ctx context.Context, agreement contracts.ID, from peer.Iden
 		return nil, &contracts.Refusal{Code: Malformed, Detail: err.Error()}
 	}
 	us := g.uses(agreement, from, calls, req)
-	for known := int64(-1); ; { // seconds within which the present state was found fresh
-		d, err := g.decide(us)
+	var d decision
+	err = g.fresh(ctx, func() (position uint64, maxStaleSec int64, err error) {
+		d, err = g.decide(us)
 		if err != nil {
-			return nil, err
+			return 0, 0, err
 		}
-		p := &Pass{Request: req, Grant: d.grant, bounds: d.bounds, gate: g}
-		stale := d.grant.MaxStaleSec
-		if known >= 0 && known <= stale {
-			return p, nil
+		return d.position, d.grant.MaxStaleSec, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Pass{Agreement: agreement, Request: req, Grant: d.grant, bounds: d.bounds, gate: g}, nil
+}
+
+// fresh decides until that was on a state found fresh.
+func (g *Gate) fresh(ctx context.Context, decide func() (position uint64, maxStaleSec int64, err error)) error {
+	for known := int64(-1); ; { // seconds within which the present state was found fresh
+		position, stale, err := decide()
+		if err != nil || known >= 0 && known <= stale {
+			return err
 		}
 		if err := g.Follower.Fresh(ctx, time.Duration(stale)*time.Second); err != nil {
-			return nil, err
+			return err
 		}
-		if g.Follower.Position() == d.position {
-			return p, nil
+		if g.Follower.Position() == position {
+			return nil
 		}
 		known = stale // a newer state than the one decided on was found fresh: decide again, on that
 	}

@@ -3,6 +3,7 @@ package lookup
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 
 	"github.com/cloudflare/circl/group"
@@ -57,6 +58,12 @@ func (c *Commitment) key() (group.Element, error) { return DecodeElement(c.Publi
 // digest stands for the commitment in requests.
 func (c *Commitment) digest() [32]byte {
 	return sha256.Sum256(append([]byte("bund/lookup-commitment/v1\x00"), canon.Marshal(c)...))
+}
+
+// Digest is how requests and tickets name the commitment.
+func (c *Commitment) Digest() contracts.Hash {
+	d := c.digest()
+	return contracts.Hash(hex.EncodeToString(d[:]))
 }
 
 // committed reports whether the key is the one of the commitment.

@@ -16,6 +16,8 @@ type Evaluator struct {
 	key    *EpochKey
 	digest [32]byte
 	nonce  func() group.Scalar // of a proof
+
+	busy func() (idle func()) // told when a worker begins a piece; for the benchmark
 }
 
 // NewEvaluator refuses a key that is not the committed one: each answer would be refused by whoever asks.
@@ -34,7 +36,7 @@ func (e *Evaluator) Evaluate(ctx context.Context, q *Request) ([]byte, error) {
 	}
 	n := q.Len()
 	in, out, a := make([]group.Element, n), make([]group.Element, n), &response{elements: make([]byte, n*ElementBytes)}
-	if err := spread(ctx, n, turnRows, e.Workers, func(lo, hi int) error {
+	if err := e.spread(ctx, n, turnRows, func(lo, hi int) error {
 		if err := decode(in, q.elements, lo, hi); err != nil {
 			return err
 		}
@@ -52,7 +54,7 @@ func (e *Evaluator) Evaluate(ctx context.Context, q *Request) ([]byte, error) {
 	for i := range nonces {
 		nonces[i] = e.nonce()
 	}
-	err := spread(ctx, n, ProofIDs, e.Workers, func(lo, hi int) error {
+	err := e.spread(ctx, n, ProofIDs, func(lo, hi int) error {
 		p, err := dleq.Prover{Params: proofParams}.ProveBatchWithRandomnessRFC9497(e.key.k, e.key.public, in[lo:hi], out[lo:hi], nonces[lo/ProofIDs])
 		if err != nil {
 			return err
@@ -65,4 +67,14 @@ func (e *Evaluator) Evaluate(ctx context.Context, q *Request) ([]byte, error) {
 		return nil, err
 	}
 	return a.bytes(), nil
+}
+
+func (e *Evaluator) spread(ctx context.Context, n, step int, f func(lo, hi int) error) error {
+	if e.busy == nil {
+		return spread(ctx, n, step, e.Workers, f)
+	}
+	return spread(ctx, n, step, e.Workers, func(lo, hi int) error {
+		defer e.busy()()
+		return f(lo, hi)
+	})
 }

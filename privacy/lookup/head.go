@@ -96,3 +96,8 @@ func (h *Head) Bucket(t Tag) uint32 { return t.prefix(h.PrefixBits) }
 
 // recordSize is the length of a sealed record.
 func (h *Head) recordSize() int { return tagBytes + int(h.RecordBytes) + sealBytes }
+
+// TableBytes is the length of the whole table.
+func (h *Head) TableBytes() int64 {
+	return int64(len(preamble(canon.Marshal(*h)))) + h.Rows*int64(h.recordSize())
+}

@@ -1,0 +1,669 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/contractstest"
+	"github.com/bund-exchange/bund/contracts/policy"
+	"github.com/bund-exchange/bund/node/gate"
+	"github.com/bund-exchange/bund/node/meter"
+	"github.com/bund-exchange/bund/privacy/consent"
+	"github.com/bund-exchange/bund/privacy/lookup"
+)
+
+// lookupWorld is a world whose product is sold for lookups, with a consent service's node.
+type lookupWorld struct {
+	*world
+	actor   *contractstest.Actor
+	steward *testNode
+	held    map[contracts.CreditCode]consentHeld // consents that name the steward's node
+}
+
+const lookupCohort = 4
+
+func newLookupWorld(t *testing.T) *lookupWorld {
+	t.Helper()
+	p, s := newProxy(t), newProxy(t)
+	w := &lookupWorld{held: map[contracts.CreditCode]consentHeld{}}
+	w.world = newWorldOf(t, product{schema: testSchema, fields: contractstest.Fields, csv: testCSV(), modes: []policy.Operation{policy.ConsentLookup, policy.PrivateLookup},
+		edit: func(f *contracts.Facts) { f.Policy.ConsentRequired, f.Policy.MinimumCohort = false, lookupCohort }}, p.l.Addr().String(), "127.0.0.1:0")
+	w.provider.proxy = p
+	m := w.m
+	m.catchUp()
+	w.actor = m.Actor("授权服务运营方", contracts.RoleConsentService)
+	ok(t, m.Admit(w.actor))
+	ok(t, m.Do(w.actor.ID, "node.register", contracts.NodeRegister{TLSKey: w.actor.TLS.Public.ID(), ReceiptKey: w.actor.Receipt.Public.ID(),
+		URL: "https://" + s.l.Addr().String(), Region: "CN-31"}, nil, w.actor.Admin))
+	w.actor.Node = m.Last("node")
+	w.steward = w.node("steward", w.actor, "127.0.0.1:0", "")
+	w.steward.proxy = s
+	for _, x := range []*testNode{w.provider, w.bank, w.steward} {
+		x.start()
+	}
+	return w
+}
+
+// build makes and commits a new epoch at the provider's node; it waits until all nodes have followed it.
+func (w *lookupWorld) build(cohort int64) error {
+	w.t.Helper()
+	v := w.m.listing.Version
+	if err := w.provider.ask(http.MethodPost, "/v1/lookup-tables", map[string]any{"version": v, "cohort": cohort, "consentNode": w.actor.Node}, nil); err != nil {
+		return err
+	}
+	var failed error
+	until(w.t, "the table", func() error {
+		var s struct{ State string }
+		if failed = w.provider.ask(http.MethodGet, "/v1/lookup-tables/"+string(v), nil, &s); failed == nil && s.State != "committed" {
+			return errors.New(s.State)
+		}
+		return nil
+	})
+	if failed != nil {
+		return failed
+	}
+	for _, x := range []*testNode{w.provider, w.bank, w.steward} {
+		w.followed(x)
+	}
+	return nil
+}
+
+// reportDataset puts the dataset's digest on the ledger.
+func (w *lookupWorld) reportDataset() {
+	w.t.Helper()
+	ok(w.t, w.provider.ask(http.MethodPost, "/v1/datasets/tax/report", map[string]string{"version": string(w.m.listing.Version)}, nil))
+	w.followed(w.provider)
+}
+
+type lookupAnswer struct {
+	Answers []lookedUp        `json:"answers"`
+	Billed  int64             `json:"billed"`
+	Epoch   int64             `json:"epoch"`
+	Table   openedFrom        `json:"table"`
+	Learnt  map[string]string `json:"learnt"`
+	Nonce   string            `json:"nonce"`
+	Receipt localReceipt      `json:"receipt"`
+}
+
+func (w *lookupWorld) ask(d *contractstest.Deal, cs []contracts.CreditCode, edit func(query)) (*lookupAnswer, error) {
+	q := query{"agreement": d.Agreement, "operation": "private_lookup", "purpose": "pre_loan", "subjects": cs}
+	if edit != nil {
+		edit(q)
+	}
+	a := new(lookupAnswer)
+	if err := w.bank.ask(http.MethodPost, "/v1/lookups", q, a); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// consented makes a question a consent_lookup of the companies that it names.
+func (w *lookupWorld) consented(q query) {
+	var cs []map[string]any
+	for _, c := range q["subjects"].([]contracts.CreditCode) {
+		cs = append(cs, map[string]any{"subject": c, "consent": w.held[c].ID, "consentKey": w.held[c].Key})
+	}
+	delete(q, "subjects")
+	q["operation"], q["consents"] = "consent_lookup", cs
+}
+
+// right demands that every company's row is its own, the last of companies having none.
+func right(t *testing.T, a *lookupAnswer, cs []contracts.CreditCode) {
+	t.Helper()
+	if len(a.Answers) != len(cs) || a.Billed != int64(len(cs)) || a.Receipt.Units != int64(len(cs)) {
+		t.Fatalf("asked about %d companies, got %+v", len(cs), a)
+	}
+	for i, got := range a.Answers {
+		n := -1
+		for j, c := range companies[:20] {
+			if c == cs[i] {
+				n = j
+			}
+		}
+		want := fmt.Sprintf("%s NOT_FOUND map[]", cs[i])
+		if n >= 0 {
+			want = fmt.Sprintf("%s FOUND map[invoiced_12m:%d.75 red_ratio:0.02 tax_score:%d]", cs[i], 2000+n, 70+n)
+		}
+		if s := fmt.Sprintf("%s %s %v", got.Subject, got.Outcome, got.Values); s != want {
+			t.Errorf("company %d: %s, want %s", i, s, want)
+		}
+	}
+}
+
+// units waits until the bank has acknowledged everything under a deal and gives what was billed.
+func (w *lookupWorld) units(d *contractstest.Deal, calls int64) int64 {
+	w.t.Helper()
+	return w.agreed(d, calls).Provider.Totals.Units
+}
+
+// holds searches a node's folder and log for a company's code, as it is, in hex and in base64.
+func holds(t *testing.T, x *testNode, code contracts.CreditCode, skip string) (where string) {
+	t.Helper()
+	forms := [][]byte{[]byte(code), []byte(hex.EncodeToString([]byte(code)))}
+	for shift := range 3 { // base64 at each offset, without the characters that neighbours change
+		s := base64.StdEncoding.EncodeToString(append(make([]byte, shift), code...))
+		forms = append(forms, []byte(s[4:20]))
+	}
+	look := func(name string, b []byte) {
+		for _, f := range forms {
+			if bytes.Contains(b, f) {
+				where = name
+			}
+		}
+	}
+	look("the log", []byte(x.log.String()))
+	ok(t, filepath.WalkDir(filepath.Dir(x.config), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			if e != nil && e.IsDir() && e.Name() == skip {
+				return filepath.SkipDir
+			}
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) { // gone since it was listed
+			return nil
+		}
+		look(path, b)
+		return err
+	}))
+	return where
+}
+
+func consentFree(o *contracts.Offer, _ *contracts.Terms) {
+	o.Policy.ConsentRequired, o.Policy.MinimumCohort = false, lookupCohort
+}
+
+func consentBound(o *contracts.Offer, _ *contracts.Terms) { o.Policy.MinimumCohort = lookupCohort }
+
+// TestPrivateLookup walks a private lookup through two nodes: a table is built and committed, fetched, asked, and
+// replaced by the next epoch's. The provider doesn't learn who was asked about.
+func TestPrivateLookup(t *testing.T) {
+	t.Parallel()
+	w := newLookupWorld(t)
+	m := w.m
+	d := m.agree(consentFree)
+	bound := m.agree(consentBound)
+	w.registerConsents(companies[:1], 1000)
+	calls := w.ready(d)
+	w.ready(bound)
+	units := calls
+
+	if _, err := w.ask(d, companies[:3], nil); codeOf(err) != "lookup.none" {
+		t.Errorf("before there is a table: %v", err)
+	}
+	if err := w.build(0); codeOf(err) != "lookup.dataset" {
+		t.Errorf("of a dataset that was not reported: %v", err)
+	}
+	w.reportDataset()
+	if err := w.build(lookupCohort - 1); codeOf(err) != "lookup.cohort" {
+		t.Errorf("with buckets too small: %v", err)
+	}
+	ok(t, w.build(lookupCohort))
+
+	asked := append(companies[2:6:6], companies[20])
+	ask := func(edit func(query)) *lookupAnswer {
+		t.Helper()
+		a, err := w.ask(d, asked, edit)
+		ok(t, err)
+		right(t, a, asked)
+		return a
+	}
+	a := ask(nil)
+	if !a.Table.Whole || a.Epoch != 1 || a.Learnt["provider"] == "" {
+		t.Errorf("%+v", a)
+	}
+	calls, units = calls+1, units+5
+	w.provider.proxy.lose.Store(1) // the answer is lost, and asked for again
+	b := ask(nil)
+	w.provider.proxy.lose.Store(0)
+	if again := ask(func(q query) { q["nonce"] = b.Nonce }); again.Receipt != b.Receipt {
+		t.Errorf("asked twice, got receipts %+v and %+v", b.Receipt, again.Receipt)
+	}
+	calls, units = calls+1, units+5
+	if _, err := w.ask(d, companies[:2], func(q query) { q["nonce"] = b.Nonce }); codeOf(err) != string(meter.IDReused) {
+		t.Errorf("another question with the nonce: %v", err)
+	}
+	a = ask(func(q query) { q["buckets"] = true })
+	if a.Table.Whole || a.Table.Buckets < 1 || a.Table.Cohort != lookupCohort {
+		t.Errorf("%+v", a.Table)
+	}
+	calls, units = calls+1, units+5
+
+	for code, x := range map[string]struct {
+		d    *contractstest.Deal
+		edit func(query)
+	}{
+		"consent.operation": {bound, nil}, // hides its subjects and shows no ticket
+		"policy.purpose":    {d, func(q query) { q["purpose"] = "post_loan" }},
+		"lookup.fields":     {d, func(q query) { q["fields"] = []string{"tax_score"} }},
+		"agreement.unknown": {d, func(q query) { q["agreement"] = m.Buyer.ID }},
+	} {
+		if _, err := w.ask(x.d, asked, x.edit); codeOf(err) != code {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+	for name, edit := range map[string]func(query){
+		"nobody": func(q query) { q["subjects"] = []string{} }, "no code": func(q query) { q["subjects"] = []string{"91310115MA1K00007R"} },
+		"one twice": func(q query) { q["subjects"] = []string{string(companies[1]), string(companies[1])} }, "another operation": func(q query) { q["operation"] = "query" },
+		"consents too":    func(q query) { q["consents"] = []any{map[string]any{}} },
+		"unknown purpose": func(q query) { q["purpose"] = "any" },
+	} {
+		if _, err := w.ask(d, asked, edit); codeOf(err) != "request.malformed" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	w.sub(t, "wire", func(t *testing.T) { w.wireLookups(t, d) })
+
+	// The next epoch: another key and table. What was asked in the epoch before can still be opened, with its nonce.
+	ok(t, w.build(0))
+	if a = ask(nil); a.Epoch != 2 {
+		t.Errorf("%+v", a)
+	}
+	calls, units = calls+1, units+5
+	if again := ask(func(q query) { q["nonce"] = b.Nonce }); again.Epoch != 1 || again.Receipt != b.Receipt {
+		t.Errorf("of the epoch before: %+v", again)
+	}
+	if _, err := w.ask(d, asked, func(q query) { q["buckets"] = true }); codeOf(err) != "lookup.no_buckets" {
+		t.Errorf("buckets of a table without: %v", err)
+	}
+	secrets, err := filepath.Glob(filepath.Join(filepath.Dir(w.provider.config), "node", "lookup", "tables", "*.secret"))
+	ok(t, err)
+	if len(secrets) != 1 || !strings.Contains(secrets[0], ".2.") {
+		t.Errorf("the provider keeps the keys %v", secrets)
+	}
+
+	if got := w.units(d, calls); got != units {
+		t.Errorf("%d units are billed, want %d", got, units)
+	}
+	// A restart of both: tables are read again, and serve.
+	for _, x := range []*testNode{w.provider, w.bank} {
+		x.end()
+		x.start()
+	}
+	until(t, "a lookup after the restart", func() error { _, err := w.ask(d, asked[:1], nil); return err })
+	for _, c := range asked {
+		skip := "vault" // where the provider's own dataset has it
+		if c == companies[20] {
+			skip = ""
+		}
+		if where := holds(t, w.provider, c, skip); where != "" {
+			t.Errorf("the provider's node holds %s in %s", c, where)
+		}
+	}
+	if holds(t, w.provider, companies[3], "") == "" {
+		t.Error("the search finds nothing at all")
+	}
+}
+
+// wireLookups asks what no node of ours would.
+func (w *lookupWorld) wireLookups(t *testing.T, d *contractstest.Deal) {
+	l := w.bank.n.lookups
+	c, use, err := l.using(d.Agreement)
+	ok(t, err)
+	q, err := lookup.NewQuery(use.commitment, [][]byte{[]byte(companies[1]), []byte(companies[2])})
+	ok(t, err)
+	good := gate.Request{Epoch: 1, Fields: use.product.fields(), Operation: policy.PrivateLookup, Payload: q.Request().Bytes(), Purpose: policy.PreLoan, Units: 2}
+	identity := bytes.Clone(good.Payload)
+	clear(identity[len(identity)-lookup.ElementBytes:])
+	other := *use.commitment
+	other.Rows++
+	foreign, err := lookup.NewQuery(&other, [][]byte{[]byte(companies[1]), []byte(companies[2])})
+	ok(t, err)
+	for code, edit := range map[string]func(*gate.Request){
+		"lookup.epoch":       func(r *gate.Request) { r.Epoch = 2 },
+		"lookup.units":       func(r *gate.Request) { r.Units = 1 },
+		"lookup.fields":      func(r *gate.Request) { r.Fields = r.Fields[:1] },
+		"lookup.malformed":   func(r *gate.Request) { r.Payload = r.Payload[1:] },
+		"lookup.element":     func(r *gate.Request) { r.Payload = identity },
+		"lookup.other_table": func(r *gate.Request) { r.Payload = foreign.Request().Bytes() },
+		"ticket.malformed":   func(r *gate.Request) { r.Operation = policy.ConsentLookup },
+	} {
+		r := good
+		edit(&r)
+		_, err := w.bank.n.use(t.Context(), d.Agreement, meter.NewNonce(w.bank.clock.now()), r)
+		var no *meter.Refusal
+		if !errors.As(err, &no) || string(no.Code) != code {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+	for _, what := range []string{"row/00", "table/1", "bucket/", "bucket/01", "bucket/-1", "bucket/x", ""} {
+		if _, err := l.get(t.Context(), c, what, nil); err == nil {
+			t.Errorf("%q is served", what)
+		}
+	}
+	if _, err := l.get(t.Context(), c, "bucket/99999", nil); codeOfRefusal(err) != "lookup.malformed" {
+		t.Errorf("no such bucket: %v", err)
+	}
+}
+
+func codeOfRefusal(err error) string {
+	var r *contracts.Refusal
+	if errors.As(err, &r) {
+		return string(r.Code)
+	}
+	return fmt.Sprint("error: ", err)
+}
+
+// TestTableFetch goes on with a part of a table that is here, and throws away one that is not the committed table's.
+func TestTableFetch(t *testing.T) {
+	t.Parallel()
+	w := newLookupWorld(t)
+	d := w.m.agree(consentFree)
+	w.registerConsents(companies[:1], 1000)
+	w.ready(d)
+	w.reportDataset()
+	ok(t, w.build(0))
+	tables, err := filepath.Glob(filepath.Join(filepath.Dir(w.provider.config), "node", "lookup", "tables", "*.table"))
+	ok(t, err)
+	table, err := os.ReadFile(tables[0])
+	ok(t, err)
+	_, use, err := w.bank.n.lookups.using(d.Agreement)
+	ok(t, err)
+	path := w.bank.n.lookups.fetchedPath(use.commitment)
+	fetch := func() (s stateOfWork) {
+		t.Helper()
+		until(t, "the table", func() error {
+			err := w.bank.ask(http.MethodPost, "/v1/lookup-tables/fetch", map[string]any{"agreement": d.Agreement}, &s)
+			if err == nil && s.State != "fetched" {
+				err = errors.New(s.State)
+			}
+			return err
+		})
+		return s
+	}
+	// The first half is false: found out at the end, and fetched anew.
+	bad := bytes.Clone(table[:len(table)/2])
+	bad[len(bad)-1] ^= 1
+	ok(t, os.WriteFile(path+".part", bad, 0o600))
+	if err := w.bank.ask(http.MethodPost, "/v1/lookup-tables/fetch", map[string]any{"agreement": d.Agreement}, nil); codeOf(err) != "lookup.table" {
+		t.Errorf("a false part: %v", err)
+	}
+	// The connection breaks in the middle, twice; the rest is fetched alone.
+	ok(t, os.WriteFile(path+".part", table[:len(table)/3], 0o600))
+	w.provider.proxy.lose.Store(2)
+	if s := fetch(); s.Have != int64(len(table)) {
+		t.Errorf("%+v", s)
+	}
+	got, err := os.ReadFile(path)
+	ok(t, err)
+	if !bytes.Equal(got, table) {
+		t.Error("another table was fetched")
+	}
+	a, err := w.ask(d, companies[:2], nil)
+	ok(t, err)
+	right(t, a, companies[:2])
+	// A freeze stops a fetch, too.
+	m := w.m
+	m.catchUp()
+	ok(t, m.Do(m.Regulator.ID, "freeze.order", contracts.FreezeOrder{Target: d.Agreement, Order: contracts.HashOf("test/order"), Reason: "test"}, nil, m.Regulator.Two()...))
+	w.followed(w.provider)
+	c := w.bank.n.consumer(d.Agreement)
+	until(t, "the freeze", func() error {
+		_, err := w.bank.n.lookups.get(t.Context(), c, "table", nil)
+		if codeOfRefusal(err) != "freeze.frozen" {
+			return fmt.Errorf("served, or %v", err)
+		}
+		return nil
+	})
+}
+
+// TestConsentLookup walks consent-bound lookups through three nodes, and refuses what is not consented to.
+func TestConsentLookup(t *testing.T) {
+	t.Parallel()
+	w := newLookupWorld(t)
+	m := w.m
+	d := m.agree(consentBound)
+	w.registerConsents(companies[:1], 1000)
+	calls := w.ready(d)
+	units := calls
+	w.reportDataset()
+	ok(t, w.build(0))
+	w.consent(companies[1:8], 3)
+	w.consent(companies[20:], 3)
+	w.followed(w.steward)
+
+	asked := []contracts.CreditCode{companies[2], companies[20], companies[3]}
+	a, err := w.ask(d, asked, w.consented)
+	ok(t, err)
+	right(t, a, asked)
+	if a.Learnt["service"] == "" {
+		t.Errorf("%+v", a.Learnt)
+	}
+	calls, units = calls+1, units+3
+	w.steward.proxy.lose.Store(1) // the ticket is lost on its way, and counted once
+	a, err = w.ask(d, asked[:1], w.consented)
+	ok(t, err)
+	w.steward.proxy.lose.Store(0)
+	calls, units = calls+1, units+1
+	again, err := w.ask(d, asked[:1], func(q query) { w.consented(q); q["nonce"] = a.Nonce })
+	ok(t, err)
+	if again.Receipt != a.Receipt {
+		t.Error("asked twice, billed twice")
+	}
+	h := w.history(companies[2])
+	if len(h.Entries) != 2 || h.Entries[0].Bank != m.Buyer.ID || h.Entries[0].Code != companies[2] || h.Entries[0].Purpose != policy.PreLoan || len(h.Consents) != 1 || h.Consents[0].Used != 2 {
+		t.Errorf("history %+v", h)
+	}
+	if h := w.history(companies[3]); len(h.Entries) != 1 || h.Entries[0].Code != companies[3] {
+		t.Errorf("history %+v", h)
+	}
+	if h := w.history(companies[9]); len(h.Entries) != 0 {
+		t.Errorf("history of a company that nobody asked about: %+v", h)
+	}
+
+	w.sub(t, "refused", func(t *testing.T) { w.refusedTickets(t, d) })
+	w.sub(t, "tickets", func(t *testing.T) { calls, units = calls+1, units+2; w.foreignTickets(t, d) })
+
+	// Used up: three uses of a consent, and no more.
+	_, err = w.ask(d, asked[:1], w.consented)
+	ok(t, err)
+	calls, units = calls+1, units+1
+	if _, err := w.ask(d, asked, w.consented); codeOf(err) != "consent.used_up" {
+		t.Errorf("used up: %v", err)
+	}
+	// Taken back: no ticket any more, and for nobody in that question.
+	ok(t, w.bank.ask(http.MethodPost, "/v1/consents/"+string(w.held[companies[3]].ID)+"/revoke", nil, nil))
+	w.followed(w.steward)
+	for range 4 {
+		if _, err := w.ask(d, companies[3:5], w.consented); codeOf(err) != "consent.revoked" {
+			t.Errorf("after the revocation: %v", err)
+		}
+	}
+	if h := w.history(companies[4]); len(h.Entries) != 0 {
+		t.Errorf("a refused question is in a history: %+v", h)
+	}
+	// What was opened can be opened again: the answer is the bank's.
+	if again, err := w.ask(d, asked[:1], func(q query) { w.consented(q); q["nonce"] = a.Nonce }); err != nil || again.Receipt != a.Receipt {
+		t.Errorf("what was opened: %v", err)
+	}
+
+	if got := w.units(d, calls); got != units {
+		t.Errorf("%d units are billed, want %d", got, units)
+	}
+	for _, c := range asked {
+		skip := "vault"
+		if c == companies[20] {
+			skip = ""
+		}
+		if where := holds(t, w.provider, c, skip); where != "" {
+			t.Errorf("the provider's node holds %s in %s", c, where)
+		}
+		if where := holds(t, w.steward, c, ""); where != "" {
+			t.Errorf("the consent service's node holds %s in clear in %s", c, where)
+		}
+	}
+}
+
+// consent registers consents that name the consent service's node.
+func (w *lookupWorld) consent(cs []contracts.CreditCode, maxCalls int64) {
+	w.t.Helper()
+	now := w.bank.clock.now()
+	var in []map[string]any
+	for _, c := range cs {
+		in = append(in, map[string]any{"product": w.m.listing.Product, "node": w.actor.Node, "subject": c, "purpose": "pre_loan", "fields": w.m.product.fields,
+			"from": now.Add(-time.Minute).UnixMilli(), "to": now.Add(48 * time.Hour).UnixMilli(), "maxCalls": maxCalls,
+			"evidence": map[string]any{"signerRole": "legal_representative", "realName": "bank_face_to_face", "textVersion": "v3",
+				"original": contracts.HashOf("test/original", []byte(c)), "caSignature": contracts.HashOf("test/ca", []byte(c))}})
+	}
+	var a struct {
+		Consents []consentHeld `json:"consents"`
+	}
+	ok(w.t, w.bank.ask(http.MethodPost, "/v1/consents", map[string]any{"consents": in}, &a))
+	for i, c := range a.Consents {
+		w.held[cs[i]] = c
+	}
+}
+
+type companyHistory struct {
+	Entries  []historyEntry `json:"entries"`
+	Note     string         `json:"note"`
+	Consents []usedConsent  `json:"consents"`
+}
+
+func (w *lookupWorld) history(code contracts.CreditCode) (h companyHistory) {
+	w.t.Helper()
+	ok(w.t, w.steward.ask(http.MethodPost, "/v1/company-histories", map[string]any{"subject": code}, &h))
+	if !strings.Contains(h.Note, "five minutes") || !strings.Contains(h.Note, "stay open until the key epoch ends") {
+		w.t.Errorf("note %q", h.Note)
+	}
+	return h
+}
+
+// refusedTickets are refused by the consent service.
+func (w *lookupWorld) refusedTickets(t *testing.T, d *contractstest.Deal) {
+	ask := func(cs []contracts.CreditCode, edit func(q query)) error {
+		_, err := w.ask(d, cs, func(q query) { w.consented(q); edit(q) })
+		return err
+	}
+	first := func(edit func(c map[string]any)) func(query) {
+		return func(q query) { edit(q["consents"].([]map[string]any)[0]) }
+	}
+	cs := companies[4:6]
+	for name, x := range map[string]struct {
+		code string
+		edit func(query)
+	}{
+		"no such consent":   {"consent.missing", first(func(c map[string]any) { c["consent"] = w.m.Buyer.ID })},
+		"another company's": {"consent.subject", first(func(c map[string]any) { c["subject"] = companies[9] })},
+		"another purpose":   {"consent.purpose", func(q query) { q["purpose"] = "quota_review" }},
+		"one that the provider's node checks, which the service doesn't see": {"consent.missing", first(func(c map[string]any) {
+			c["subject"], c["consent"], c["consentKey"] = companies[0], w.consents[companies[0]].ID, w.consents[companies[0]].Key
+		})},
+	} {
+		if err := ask(cs, x.edit); codeOf(err) != x.code {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, c := range cs {
+		if h := w.history(c); len(h.Entries) != 0 {
+			t.Errorf("a refused question is in a history: %+v", h)
+		}
+	}
+	// Another member's node applies in the bank's name.
+	l := w.bank.n.lookups
+	_, use, err := l.using(d.Agreement)
+	ok(t, err)
+	q, err := lookup.NewQuery(use.commitment, [][]byte{[]byte(cs[0])})
+	ok(t, err)
+	b := consent.Binding{Agreement: d.Agreement, Bank: w.m.Buyer.ID, Epoch: 1, Nonce: consent.NewNonce(), NotAfter: contracts.Millis(w.bank.clock.now().Add(time.Minute).UnixMilli()),
+		Purpose: policy.PreLoan, Service: w.actor.Node, Version: use.version}
+	held := []consent.Held{{Consent: w.held[cs[0]].ID}}
+	key, err := hex.DecodeString(w.held[cs[0]].Key)
+	ok(t, err)
+	held[0].Key = [32]byte(key)
+	apply := func(x *testNode, b consent.Binding) error {
+		a, err := consent.Apply(q, b, held)
+		ok(t, err)
+		link, err := x.n.pins.Link(w.actor.Node)
+		ok(t, err)
+		defer link.CloseIdleConnections()
+		_, err = x.n.lookups.applyTo(t.Context(), link, "https://"+w.steward.proxy.l.Addr().String(), a.Bytes())
+		return err
+	}
+	if err := apply(w.provider, b); codeOfRefusal(err) != string(consent.TicketForeign) {
+		t.Errorf("by another member: %v", err)
+	}
+	long := b
+	long.NotAfter += contracts.Millis((5 * time.Minute).Milliseconds())
+	if err := apply(w.bank, long); codeOfRefusal(err) != string(consent.BadLife) {
+		t.Errorf("for six minutes: %v", err)
+	}
+	next := b
+	next.Epoch = 2
+	if err := apply(w.bank, next); codeOfRefusal(err) != "lookup.epoch" {
+		t.Errorf("for the next epoch: %v", err)
+	}
+	if h := w.history(cs[0]); len(h.Entries) != 0 {
+		t.Errorf("a refused application is in a history: %+v", h)
+	}
+}
+
+// foreignTickets are refused by the provider: expired, for other points, used before. One call is answered.
+func (w *lookupWorld) foreignTickets(t *testing.T, d *contractstest.Deal) {
+	_, use, err := w.bank.n.lookups.using(d.Agreement)
+	ok(t, err)
+	cs := companies[6:8]
+	ids := [][]byte{[]byte(cs[0]), []byte(cs[1])}
+	q, err := lookup.NewQuery(use.commitment, ids)
+	ok(t, err)
+	other, err := lookup.NewQuery(use.commitment, ids)
+	ok(t, err)
+	now := contracts.Millis(w.bank.clock.now().UnixMilli())
+	// The service's own key signs, so that each ticket is wrong in one thing alone.
+	ticket := func(q *lookup.Query, at contracts.Millis, edit func(*consent.Binding)) *consent.Ticket {
+		b := consent.Binding{Agreement: d.Agreement, Bank: w.m.Buyer.ID, Epoch: 1, Nonce: consent.NewNonce(), NotAfter: at + 60_000, Purpose: policy.PreLoan, Service: w.actor.Node, Version: use.version}
+		if edit != nil {
+			edit(&b)
+		}
+		a, err := consent.Apply(q, b, make([]consent.Held, q.Len()))
+		ok(t, err)
+		x, err := (&consent.Service{Node: w.actor.Node, Key: w.steward.n.keys.Receipt}).Issue(t.Context(), a, at, func(int, *consent.Claim) error { return nil })
+		ok(t, err)
+		return x
+	}
+	send := func(x *consent.Ticket, q *lookup.Query) error {
+		_, err := w.bank.n.use(t.Context(), d.Agreement, meter.NewNonce(w.bank.clock.now()), gate.Request{Epoch: 1, Fields: use.product.fields(), Operation: policy.ConsentLookup,
+			Payload: consent.Present(x, q.Request()), Purpose: policy.PreLoan, Units: int64(q.Len())})
+		return err
+	}
+	good := ticket(q, now, nil)
+	forged := *good
+	forged.Binding.NotAfter++
+	for name, x := range map[string]struct {
+		t    *consent.Ticket
+		q    *lookup.Query
+		code contracts.Code
+	}{
+		"expired":                     {ticket(q, now-120_000, nil), q, consent.TicketExpired},
+		"for another point":           {good, other, consent.TicketPoints},
+		"for another bank":            {ticket(q, now, func(b *consent.Binding) { b.Bank = w.m.Provider.ID }), q, consent.TicketForeign},
+		"for another purpose":         {ticket(q, now, func(b *consent.Binding) { b.Purpose = policy.QuotaReview }), q, consent.TicketForeign},
+		"for another agreement":       {ticket(q, now, func(b *consent.Binding) { b.Agreement = w.m.Buyer.ID }), q, consent.TicketForeign},
+		"for another epoch":           {ticket(q, now, func(b *consent.Binding) { b.Epoch = 2 }), q, consent.TicketForeign},
+		"changed after it was signed": {&forged, q, consent.TicketUnsigned},
+	} {
+		err := send(x.t, x.q)
+		var no *meter.Refusal
+		if !errors.As(err, &no) || no.Code != x.code {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	ok(t, send(good, q))
+	for range 3 {
+		var no *meter.Refusal
+		if err := send(good, q); !errors.As(err, &no) || no.Code != consent.TicketSpent {
+			t.Errorf("replayed: %v", err)
+		}
+	}
+}
