@@ -21,6 +21,11 @@ import (
 //	POST /v1/calls                       use data under an agreement
 //	POST /v1/models                      make a model of a scorecard, to be registered
 //	POST /v1/scores                      score companies under a registered model: one call
+//	POST /v1/files                       have a dataset sealed to this node: one call
+//	GET  /v1/files/{digest}              how much of it is here
+//	POST /v1/files/{digest}/chunks       fetch some more of it
+//	GET  /v1/files/{digest}/content      open it, when all is here
+//	DELETE /v1/files/{digest}            remove it, and the proof of what was delivered
 //	POST /v1/consents                    register consents from the bank's channel, one or a batch
 //	POST /v1/consents/{id}/revoke        revoke one
 //	GET  /v1/commands/{id}               what became of a command of this node

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -36,6 +37,9 @@ const usage = `datanode: 会员数据节点 · a member's data node
   datanode score   --config FILE --agreement ID --model ID --purpose pre_loan --subjects FILE.csv --out FILE.csv
                    [--as-of yyyy-mm-dd]          score companies (code[,consent,consent key] a line) through the running
                                                  node; an unfinished --out is gone on with
+  datanode fetch   --config FILE --agreement ID --fields a,b --purpose pre_loan --out FILE.csv
+                                                 have a dataset sealed to this node, fetch it and open it; an interrupted
+                                                 fetch goes on where it was and is paid once
   datanode report  --config FILE --dataset NAME --version ID
                                                  report a dataset to the ledger, through the running node
   datanode status  --config FILE                 where the running node stands
@@ -53,10 +57,11 @@ type command struct {
 	out  io.Writer
 	err  io.Writer
 	log  *slog.Logger
+	now  func() time.Time
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "model": makeModel, "assess": assess, "score": scoreCompanies, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI}
+	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "model": makeModel, "assess": assess, "score": scoreCompanies, "fetch": fetchFile, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI}
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
 		fmt.Fprint(out, usage)
 		return 0
@@ -66,7 +71,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		fmt.Fprintf(errw, "datanode: no command %q\n\n%s", args[0], usage)
 		return 2
 	}
-	err := f(&command{ctx, args[1:], in, out, errw, newLog(errw)})
+	err := f(&command{ctx, args[1:], in, out, errw, newLog(errw), time.Now})
 	switch err := err.(type) {
 	case nil:
 		return 0

@@ -50,6 +50,8 @@ type product struct {
 	fields []string // ascending
 	csv    string
 	modes  []policy.Operation // beside queries, ascending
+
+	facts func(*contracts.Facts) // changes what is listed
 }
 
 // operations are all that the product is sold for.
@@ -149,6 +151,9 @@ func newTestMarket(t testing.TB, nodeURL string, p product) *testMarket {
 	ok(t, err)
 	facts.Dictionary, facts.Fields, facts.Policy.Fields = schema.Digest(), p.fields, p.fields
 	facts.Modes, facts.Policy.Operations = p.operations(), p.operations()
+	if p.facts != nil {
+		p.facts(&facts)
+	}
 	m.listing, err = m.List(facts)
 	ok(t, err)
 	ok(t, m.Do(m.Venue.ID, "clock.release", contracts.ClockRelease{Reason: "the market opens"}, nil, m.Venue.Machine))

@@ -401,7 +401,7 @@ type world struct {
 func newTestWorld(t testing.TB, modes ...policy.Operation) *world {
 	t.Helper()
 	p := newProxy(t)
-	w := newWorldOf(t, product{testSchema, contractstest.Fields, testCSV(), modes}, p.l.Addr().String(), "127.0.0.1:0")
+	w := newWorldOf(t, product{schema: testSchema, fields: contractstest.Fields, csv: testCSV(), modes: modes}, p.l.Addr().String(), "127.0.0.1:0")
 	w.provider.proxy = p
 	return w
 }
