@@ -51,7 +51,8 @@ type product struct {
 	csv    string
 	modes  []policy.Operation // beside queries, ascending
 
-	facts func(*contracts.Facts) // changes what is listed
+	facts  func(*contracts.Facts) // changes what is listed
+	config string                 // more of the provider's configuration
 }
 
 // operations are all that the product is sold for.

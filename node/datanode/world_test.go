@@ -411,24 +411,27 @@ func newWorldOf(t testing.TB, sold product, addr, listen string) *world {
 	t.Helper()
 	w := &world{t: t, m: newTestMarket(t, "https://"+addr, sold), consents: map[contracts.CreditCode]consentHeld{}}
 	m := w.m
-	node := func(name string, a *contractstest.Actor, listen, more string) *testNode {
-		x := &testNode{t: t, m: m, name: name, config: m.folder(a, listen, more), clock: new(testClock), log: new(logBuffer)}
-		x.clock.offset.Store(m.clock.offset.Load())
-		t.Cleanup(func() {
-			x.kill()
-			x.end()
-			if t.Failed() {
-				t.Logf("log of the %s:\n%s", name, x.log)
-			}
-		})
-		return x
-	}
-	w.provider = node("provider", m.Provider, listen, fmt.Sprintf("datasets:\n  - product: %s\n    dataset: tax\n", m.listing.Product))
-	w.bank = node("bank", m.Buyer, "", "")
+	w.provider = w.node("provider", m.Provider, listen, fmt.Sprintf("datasets:\n  - product: %s\n    dataset: tax\n%s", m.listing.Product, sold.config))
+	w.bank = w.node("bank", m.Buyer, "", "")
 	if sold.csv != "" {
 		w.importCSV(sold.csv)
 	}
 	return w
+}
+
+// node makes an actor's node; it ends with the test.
+func (w *world) node(name string, a *contractstest.Actor, listen, more string) *testNode {
+	t, m := w.t, w.m
+	x := &testNode{t: t, m: m, name: name, config: m.folder(a, listen, more), clock: new(testClock), log: new(logBuffer)}
+	x.clock.offset.Store(m.clock.offset.Load())
+	t.Cleanup(func() {
+		x.kill()
+		x.end()
+		if t.Failed() {
+			t.Logf("log of the %s:\n%s", name, x.log)
+		}
+	})
+	return x
 }
 
 // newTrade is a world whose nodes run and trade under one deal, with two companies' consents and so many billed calls.
