@@ -24,24 +24,28 @@ var update = flag.Bool("update", false, "write the reference anew")
 var codeForm = regexp.MustCompile(`^([a-z]+(\.[a-z0-9_]+|_[a-z]+)?|[A-Z]+(_[A-Z]+)+)$`)
 
 // sources are the node, and the protocols whose refusals it hands on as they are.
-var sources = []string{"..", "../../privacy/score"}
+var sources = []string{"..", "../../privacy/envelope", "../../privacy/score", "../../privacy/stats"}
 
 // codeArgument says which argument of a function, by package, is a code that it hands out.
-var codeArgument = map[string]int{"datanode.refuse": 2, "datanode.refusePeer": 1, "datanode.refused": 0, "score.refuse": 0, "meter.refuse": 0, "meter.refuseLocked": 0}
+var codeArgument = map[string]int{"datanode.refuse": 2, "datanode.refusePeer": 1, "datanode.refused": 0, "envelope.refuse": 0, "score.refuse": 0, "stats.refuse": 0, "meter.refuse": 0, "meter.refuseLocked": 0}
 
 // relayed lists the expressions that pass on a code which was handed out elsewhere, in the functions that do it.
 var relayed = map[string]string{
-	"datanode.localError": "mr.Code cr.Code contracts.Code(p.Code)", // of the provider, the rules, the market
-	"datanode.admit":      "r.Code",
-	"datanode.execute":    "r.Code",
-	"datanode.refused":    "code",
-	"datanode.peerAPI":    "refusal.Code",
-	"datanode.take":       "refusal.Code",
-	"datanode.do":         "contracts.Code(p.Code)", // of the provider
-	"score.refuse":        "code",
-	"meter.refuse":        "code",
-	"meter.refuseLocked":  "code",
-	"meter.readRefusal":   "p.Code", // of the provider
+	"datanode.localError":  "mr.Code cr.Code contracts.Code(p.Code)", // of the provider, the rules, the market
+	"datanode.admit":       "r.Code",
+	"datanode.execute":     "r.Code",
+	"datanode.refused":     "code",
+	"datanode.peerAPI":     "refusal.Code",
+	"datanode.take":        "refusal.Code",
+	"datanode.do":          "contracts.Code(p.Code)", // of the provider
+	"datanode.peer":        "refusal.Code",
+	"datanode.peerRefusal": "contracts.Code(p.Code)", // of another node
+	"envelope.refuse":      "code",
+	"score.refuse":         "code",
+	"stats.refuse":         "code",
+	"meter.refuse":         "code",
+	"meter.refuseLocked":   "code",
+	"meter.readRefusal":    "p.Code", // of the provider
 }
 
 // source is the node's source, by file.
