@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -233,19 +232,6 @@ func (l *lookups) get(ctx context.Context, c *consumer, what string, header map[
 	}
 	defer resp.Body.Close()
 	return nil, peerRefusal(resp)
-}
-
-// peerRefusal reads what another node answers instead.
-func peerRefusal(resp *http.Response) error {
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err != nil {
-		return err
-	}
-	var p problem
-	if resp.StatusCode != http.StatusConflict || json.Unmarshal(b, &p) != nil || p.Code == "" {
-		return fmt.Errorf("the other node answers %s", resp.Status)
-	}
-	return &contracts.Refusal{Code: contracts.Code(p.Code), Detail: p.Detail}
 }
 
 // localFetch fetches a table ahead, or says how far that has come.

@@ -51,7 +51,8 @@ type product struct {
 	csv    string
 	modes  []policy.Operation // beside queries, ascending
 
-	edit func(*contracts.Facts) // optional
+	facts  func(*contracts.Facts) // changes what is listed
+	config string                 // more of the provider's configuration
 }
 
 // operations are all that the product is sold for.
@@ -151,8 +152,8 @@ func newTestMarket(t testing.TB, nodeURL string, p product) *testMarket {
 	ok(t, err)
 	facts.Dictionary, facts.Fields, facts.Policy.Fields = schema.Digest(), p.fields, p.fields
 	facts.Modes, facts.Policy.Operations = p.operations(), p.operations()
-	if p.edit != nil {
-		p.edit(&facts)
+	if p.facts != nil {
+		p.facts(&facts)
 	}
 	m.listing, err = m.List(facts)
 	ok(t, err)

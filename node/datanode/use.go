@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/canon"
@@ -46,4 +49,22 @@ func (n *Node) use(ctx context.Context, agreement contracts.ID, nonce meter.Nonc
 		return nil, err
 	}
 	return u, nil
+}
+
+// peerRefusal reads what another node answered instead.
+func peerRefusal(resp *http.Response) error {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return err
+	}
+	return refusedBy(resp.StatusCode, b)
+}
+
+// refusedBy reads another node's no, or says that it failed.
+func refusedBy(status int, body []byte) error {
+	var p problem
+	if status == http.StatusConflict && json.Unmarshal(body, &p) == nil && p.Code != "" {
+		return &contracts.Refusal{Code: contracts.Code(p.Code), Detail: p.Detail}
+	}
+	return fmt.Errorf("the other node answered %d", status)
 }

@@ -411,7 +411,7 @@ func newWorldOf(t testing.TB, sold product, addr, listen string) *world {
 	t.Helper()
 	w := &world{t: t, m: newTestMarket(t, "https://"+addr, sold), consents: map[contracts.CreditCode]consentHeld{}}
 	m := w.m
-	w.provider = w.node("provider", m.Provider, listen, fmt.Sprintf("datasets:\n  - product: %s\n    dataset: tax\n", m.listing.Product))
+	w.provider = w.node("provider", m.Provider, listen, fmt.Sprintf("datasets:\n  - product: %s\n    dataset: tax\n%s", m.listing.Product, sold.config))
 	w.bank = w.node("bank", m.Buyer, "", "")
 	if sold.csv != "" {
 		w.importCSV(sold.csv)
@@ -419,7 +419,7 @@ func newWorldOf(t testing.TB, sold product, addr, listen string) *world {
 	return w
 }
 
-// node is a data node of an actor, not started.
+// node makes an actor's node; it ends with the test.
 func (w *world) node(name string, a *contractstest.Actor, listen, more string) *testNode {
 	t, m := w.t, w.m
 	x := &testNode{t: t, m: m, name: name, config: m.folder(a, listen, more), clock: new(testClock), log: new(logBuffer)}
