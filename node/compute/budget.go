@@ -65,7 +65,7 @@ func (b Budget) read() (t terms, err error) {
 		into       *int64
 	}{
 		{"epsilon", b.Epsilon, 6, 1_000_000_000, (*int64)(&t.limit.epsilon)},
-		{"delta", b.Delta, 12, 10_000_000_000, (*int64)(&t.limit.delta)},          // 0.01
+		{"delta", b.Delta, 12, 10_000_000_000, (*int64)(&t.limit.delta)},      // 0.01
 		{"queryDelta", b.QueryDelta, 12, 1_000_000, (*int64)(&t.query.delta)}, // 0.000001
 	} {
 		n, err := parseFixed(f.text, f.places)

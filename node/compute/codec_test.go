@@ -120,7 +120,11 @@ func TestAnswerOfAChild(t *testing.T) {
 	change("a sum below its bounds", func(c *exactCell) { c.sums[0].total = -1 })
 	change("a sum of more rows", func(c *exactCell) { c.sums[0].rows++ })
 	change("a subject more", func(c *exactCell) { c.subjects, c.rows = c.subjects+1, c.rows+1 })
-	change("a subject that isn't there", func(c *exactCell) { c.cohort = binary.AppendUvarint(slices.Clone(c.cohort), 60); c.subjects++; c.rows++ })
+	change("a subject that isn't there", func(c *exactCell) {
+		c.cohort = binary.AppendUvarint(slices.Clone(c.cohort), 60)
+		c.subjects++
+		c.rows++
+	})
 	change("a longer way to write a gap", func(c *exactCell) { c.cohort = append([]byte{c.cohort[0] | 0x80, 0}, c.cohort[1:]...) })
 	for _, state := range []answerState{stateConfined, 0, 9} {
 		if _, err := decodeAnswer((&answer{state: state}).encode(), p, tb.Subjects); err == nil {
