@@ -41,7 +41,8 @@ func Main() int {
 func runJob(j *job) *answer {
 	l := j.limits()
 	runtime.GOMAXPROCS(int(l.Threads))
-	debug.SetMemoryLimit(l.MemoryMB << 20 / 2)
+	debug.SetMemoryLimit(l.MemoryMB << 20 / 4)
+	debug.SetGCPercent(-1) // a child ends before its garbage matters; the limit collects it where there is much
 	held, err := confineProcess(l)
 	if err != nil {
 		return nil

@@ -24,22 +24,20 @@ func duckEngine(path string, p *program, limits engineLimits) (*exact, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := db.cohorts(path, p, g)
+	c, counted, err := db.cohorts(path, p, g)
 	if err != nil {
 		return nil, err
 	}
 	// Both statements read one immutable file. Should they ever disagree, no figure is worth giving.
-	counted := make([]int64, len(g.cells))
-	for _, cell := range c.cells {
-		counted[cell]++
-	}
 	for i := range g.cells {
 		if counted[i] != g.cells[i].rows {
-			return nil, errors.New("two statements over one table disagree")
+			return nil, errDisagree
 		}
 	}
 	return g.finish(c), nil
 }
+
+var errDisagree = errors.New("two statements over one table disagree")
 
 type duck struct {
 	db   mapping.Database
@@ -195,14 +193,10 @@ func (d *duck) figures(path string, p *program) (*grouper, error) {
 	}
 	s.WriteString("count(*)")
 	for _, c := range p.Sums {
-		name, filter := columnName(int(c.Column)), ""
-		fmt.Fprintf(s, ", CAST(COALESCE(sum(LEAST(GREATEST(%s, %s), %s))", name, s.bind(c.Lower, true), s.bind(c.Upper, true))
+		name := columnName(int(c.Column))
+		fmt.Fprintf(s, ", CAST(COALESCE(sum(LEAST(GREATEST(%s, %s), %s)), 0) AS BIGINT)", name, s.bind(c.Lower, true), s.bind(c.Upper, true))
 		if p.Shapes[c.Column].Nullable {
-			filter = fmt.Sprintf(" FILTER (WHERE %s <> %s)", name, s.bind(emptyWide, true))
-		}
-		s.WriteString(filter + ", 0) AS BIGINT)")
-		if filter != "" {
-			fmt.Fprintf(s, ", count(*) FILTER (WHERE %s <> %s)", name, s.bind(emptyWide, true))
+			fmt.Fprintf(s, ", count(*) FILTER (WHERE %s = %s)", name, s.bind(emptyWide, true))
 		}
 	}
 	s.from(path, p)
@@ -226,7 +220,9 @@ func (d *duck) figures(path string, p *program) (*grouper, error) {
 				x.sums[k] = exactSum{vector[int64](chunk, at, n)[i], x.rows}
 				if p.Shapes[c.Column].Nullable {
 					at++
-					x.sums[k].rows = vector[int64](chunk, at, n)[i]
+					none := vector[int64](chunk, at, n)[i]
+					x.sums[k].rows -= none
+					x.sums[k].total -= none * c.Lower // an empty field is below every bound, so it was summed as that
 				}
 			}
 		}
@@ -245,7 +241,8 @@ func keysAt(chunk mapping.DataChunk, p *program, n, i int, keys []int64) {
 	}
 }
 
-func (d *duck) cohorts(path string, p *program, g *grouper) (*cohorts, error) {
+// cohorts gives who stands behind the cells, and how many rows each has by this statement.
+func (d *duck) cohorts(path string, p *program, g *grouper) (*cohorts, []int64, error) {
 	s := new(statement)
 	s.WriteString("SELECT ")
 	if len(p.Groups) > 0 {
@@ -253,11 +250,8 @@ func (d *duck) cohorts(path string, p *program, g *grouper) (*cohorts, error) {
 	}
 	s.WriteString(subjectName)
 	s.from(path, p)
-	rows := int64(0)
-	for i := range g.cells {
-		rows += g.cells[i].rows
-	}
-	c := &cohorts{make([]uint32, 0, rows), make([]uint32, 0, rows)}
+	c, counted := new(cohorts), make([]int64, len(g.cells))
+	c.expect(g.cells, p.Subjects)
 	columns := make([]numbers, len(p.Groups))
 	keys := make([]int64, len(p.Groups))
 	err := d.query(s.String(), s.values, func(chunk mapping.DataChunk, n int) error {
@@ -268,19 +262,24 @@ func (d *duck) cohorts(path string, p *program, g *grouper) (*cohorts, error) {
 				columns[k].narrow = vector[int32](chunk, k, n)
 			}
 		}
+		near := len(keys) == 1 && columns[0].wide == nil
 		for i, subject := range vector[int32](chunk, len(keys), n) {
 			cell := 0
-			if len(keys) > 0 {
+			if near && uint32(columns[0].narrow[i]) < nearKeys { // what most queries have
+				cell = int(g.near[columns[0].narrow[i]]) - 1
+			} else if len(keys) > 0 {
 				for k := range keys {
 					keys[k] = columns[k].at(i)
 				}
-				if cell = g.find(keys); cell < 0 {
-					return errors.New("two statements over one table disagree")
-				}
+				cell = g.find(keys)
 			}
+			if cell < 0 {
+				return errDisagree
+			}
+			counted[cell]++
 			c.add(uint32(subject), cell)
 		}
 		return nil
 	})
-	return c, err
+	return c, counted, err
 }

@@ -38,7 +38,11 @@ type exactSum struct {
 func appendCohort(b []byte, subjects []uint32) []byte {
 	next := uint32(0)
 	for _, s := range subjects {
-		b = binary.AppendUvarint(b, uint64(s-next))
+		gap := s - next
+		for ; gap >= 0x80; gap >>= 7 {
+			b = append(b, byte(gap)|0x80)
+		}
+		b = append(b, byte(gap))
 		next = s + 1
 	}
 	return b
@@ -50,7 +54,16 @@ var errCohort = errors.New("cohort is malformed")
 func eachSubject(b []byte, n, of int64, f func(subject uint32)) error {
 	next := uint64(0)
 	for ; n > 0; n-- {
-		gap, size := binary.Uvarint(b)
+		// Most gaps take a byte or two, and there are as many as rows.
+		gap, size := uint64(0), 0
+		switch {
+		case len(b) > 0 && b[0] < 0x80:
+			gap, size = uint64(b[0]), 1
+		case len(b) > 1 && b[1] < 0x80:
+			gap, size = uint64(b[0]&0x7f)|uint64(b[1])<<7, 2
+		default:
+			gap, size = binary.Uvarint(b)
+		}
 		if size <= 0 || size > 1 && b[size-1] == 0 || gap >= uint64(of) || next+gap >= uint64(of) {
 			return errCohort
 		}
@@ -63,41 +76,73 @@ func eachSubject(b []byte, n, of int64, f func(subject uint32)) error {
 	return nil
 }
 
-// cohorts collects which subjects stand behind which cell.
+// cohorts collects which subjects stand behind which cell, a few bytes a row. Engines give rows by subject, and then a
+// cell's bytes grow at their end; what comes out of order, as no engine has been seen to do, waits to be merged.
 type cohorts struct {
-	subjects, cells []uint32
+	cells []cohort
+	late  map[int][]uint32 // by cell
+}
+
+type cohort struct {
+	b    []byte
+	n    int64
+	next uint32 // the last subject, plus 1
 }
 
 func (c *cohorts) add(subject uint32, cell int) {
-	c.subjects, c.cells = append(c.subjects, subject), append(c.cells, uint32(cell))
+	for cell >= len(c.cells) {
+		c.cells = append(c.cells, cohort{})
+	}
+	k := &c.cells[cell]
+	switch gap := subject - k.next; {
+	case subject >= k.next:
+		for ; gap >= 0x80; gap >>= 7 {
+			k.b = append(k.b, byte(gap)|0x80)
+		}
+		k.b = append(k.b, byte(gap))
+		k.n, k.next = k.n+1, subject+1
+	case subject != k.next-1: // else another row of the same subject
+		if c.late == nil {
+			c.late = map[int][]uint32{}
+		}
+		c.late[cell] = append(c.late[cell], subject)
+	}
 }
 
-// into writes each cell's cohort. Engines give rows by subject, nearly always; what comes otherwise is sorted.
-func (c *cohorts) into(cells []exactCell) {
-	ends := make([]int, len(cells))
-	for _, cell := range c.cells {
-		ends[cell]++
-	}
-	at := 0
-	for i := range ends {
-		at, ends[i] = at+ends[i], at
-	}
-	by := make([]uint32, len(c.subjects))
-	for i, cell := range c.cells {
-		by[ends[cell]] = c.subjects[i]
-		ends[cell]++
-	}
-	start, buf := 0, make([]byte, 0, len(by)*3/2)
-	for i := range cells {
-		of := by[start:ends[i]]
-		start = ends[i]
-		if !slices.IsSorted(of) {
-			slices.Sort(of)
+// expect makes room for as many rows as cells will have among so many subjects.
+func (c *cohorts) expect(cells []exactCell, subjects int64) {
+	c.cells = make([]cohort, len(cells))
+	size := 0
+	room := func(rows int64) int {
+		width := int64(1)
+		for gap := 2 * subjects / max(1, rows); gap >= 0x80; gap >>= 7 {
+			width++
 		}
-		of = slices.Compact(of)
-		from := len(buf)
-		buf = appendCohort(buf, of)
-		cells[i].subjects, cells[i].cohort = int64(len(of)), buf[from:len(buf):len(buf)]
+		return int(rows * width)
+	}
+	for i := range cells {
+		size += room(cells[i].rows)
+	}
+	all := make([]byte, size)
+	for i := range cells {
+		n := room(cells[i].rows)
+		c.cells[i].b, all = all[:0:n], all[n:]
+	}
+}
+
+// into writes each cell's cohort.
+func (c *cohorts) into(cells []exactCell) {
+	for cell, late := range c.late {
+		k := &c.cells[cell]
+		all := late
+		// What add wrote is well formed, and its last subject bounds it.
+		_ = eachSubject(k.b, k.n, int64(k.next), func(s uint32) { all = append(all, s) })
+		slices.Sort(all)
+		all = slices.Compact(all)
+		k.b, k.n = appendCohort(nil, all), int64(len(all))
+	}
+	for i := range c.cells {
+		cells[i].subjects, cells[i].cohort = c.cells[i].n, c.cells[i].b
 	}
 }
 

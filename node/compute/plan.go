@@ -18,7 +18,8 @@ const (
 // program is a query in the working table's own numbers: all that the child is told. Conditions and clamps are over
 // columns by number.
 type program struct {
-	Shapes     []shape     `json:"shapes"` // of all columns
+	Shapes     []shape     `json:"shapes"`   // of all columns
+	Subjects   int64       `json:"subjects"` // in the table
 	Conditions []condition `json:"conditions"`
 	Groups     []int64     `json:"groups"`
 	Sums       []clamp     `json:"sums"`
@@ -55,7 +56,7 @@ func refuse(code contracts.Code, format string, args ...any) *contracts.Refusal 
 // compile holds a valid spec against the dataset. Its refusals depend on the schema, and on the table only in which
 // texts it lists at all.
 func compile(s *Spec, schema *dictionary.Dictionary, h *header, rowsPerSubject int64) (*plan, *contracts.Refusal) {
-	p := &plan{spec: s, schema: schema, program: program{RowsPerSubject: rowsPerSubject, Shapes: make([]shape, len(h.Columns)), Conditions: []condition{}, Groups: []int64{}, Sums: []clamp{}}}
+	p := &plan{spec: s, schema: schema, program: program{Subjects: h.Subjects, RowsPerSubject: rowsPerSubject, Shapes: make([]shape, len(h.Columns)), Conditions: []condition{}, Groups: []int64{}, Sums: []clamp{}}}
 	for i := range h.Columns {
 		p.program.Shapes[i] = h.Columns[i].shape
 	}

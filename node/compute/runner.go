@@ -25,8 +25,9 @@ type Runner struct {
 
 	// Stderr takes what children say. In service it is nil: a crash may print what it held in memory.
 	Stderr io.Writer
-	// change lets a test spoil a child before it starts.
-	change func(*exec.Cmd)
+	// before and change let a test look at the moment when a child is to start, and spoil it.
+	before func()
+	change func(*exec.Cmd) // on the confined thread
 
 	told       sync.Once
 	held       atomic.Uint32 // of the last child
@@ -49,6 +50,9 @@ func (r *Runner) Held() Confinement { return Confinement(r.held.Load()) }
 // run answers a program over an open working table. Its error is errTooManyGroups, wraps ErrChild, or is this machine's.
 func (r *Runner) run(ctx context.Context, table *os.File, p *program, subjects int64) (*exact, error) {
 	limits := r.Limits.complete()
+	if r.before != nil {
+		r.before()
+	}
 	ctx, cancel := context.WithTimeout(ctx, limits.Wall)
 	defer cancel()
 	out, held, err := r.start(ctx, limits, table, canon.Marshal(limits.job(p)))

@@ -242,3 +242,9 @@ func (l *lister) list() []string {
 	slices.Sort(others)
 	return append(out, others...)
 }
+
+// remove deletes a table that another snapshot's has replaced. What stays of it is made again when it is asked for.
+func (t *table) remove() {
+	os.Remove(headerPath(t.path))
+	os.Remove(t.path)
+}

@@ -45,7 +45,14 @@ type answer struct {
 }
 
 func (a *answer) encode() []byte {
-	b := append([]byte(nil), answerMagic...)
+	size := 64
+	if a.state == stateFigures {
+		for i := range a.exact.cells {
+			c := &a.exact.cells[i]
+			size += 8*len(c.keys) + 16*len(c.sums) + 16 + len(c.cohort)
+		}
+	}
+	b := append(make([]byte, 0, size), answerMagic...)
 	b = binary.BigEndian.AppendUint32(b, uint32(a.held))
 	b = append(b, byte(a.state))
 	if a.state != stateFigures {
@@ -183,7 +190,7 @@ func (j job) Check() error {
 
 // Check refuses a program that names a column which isn't there: an engine doesn't look again.
 func (p program) Check() error {
-	if len(p.Groups) > MaxGroupBy || len(p.Sums) > MaxAggregates || len(p.Conditions) > MaxFilters || p.RowsPerSubject < 1 || p.RowsPerSubject > maxRowsOfSubject {
+	if len(p.Groups) > MaxGroupBy || len(p.Sums) > MaxAggregates || len(p.Conditions) > MaxFilters || p.RowsPerSubject < 1 || p.RowsPerSubject > maxRowsOfSubject || p.Subjects < 0 || p.Subjects > maxTableRows {
 		return errors.New("a program beyond its limits")
 	}
 	columns := slices.Clone(p.Groups)
