@@ -134,6 +134,22 @@ func (s *Stack) AddNode(ctx context.Context, name string, a *contractstest.Actor
 	return f, s.writeNode(ctx, name, a, f.Listen, f.Local)
 }
 
+// LocalOf is where a node's owner calls it.
+func (s *Stack) LocalOf(name string) string {
+	switch name {
+	case "provider":
+		return s.ProviderLocal
+	case "buyer":
+		return s.BuyerLocal
+	}
+	for _, f := range s.Further {
+		if f.Name == name {
+			return f.Local
+		}
+	}
+	return ""
+}
+
 // Load finds the folder of a market that was set up before; ok is false when there is none.
 func Load(o Options) (s *Stack, ok bool, err error) {
 	s = &Stack{Options: o}
@@ -355,8 +371,18 @@ func (s *Stack) writeNode(ctx context.Context, name string, a *contractstest.Act
 			return err
 		}
 	}
-	if _, err := stack.Run(ctx, nil, filepath.Join(s.Bin, "datanode"), "keygen", "--dir", s.path(name)); err != nil {
+	out, err := stack.Run(ctx, nil, filepath.Join(s.Bin, "datanode"), "keygen", "--dir", s.path(name))
+	if err != nil {
 		return err
+	}
+	// What is sealed to this node is sealed to the HPKE key that it made itself.
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == string(contracts.PurposeHPKE) {
+			k := contracts.KeySpec{Key: contracts.PublicKey(f[2]), Purpose: contracts.PurposeHPKE}
+			if err := s.Cast.Do(a.ID, "key.add", contracts.KeyAdd{Key: k}, nil, a.Admin, a.Check); err != nil {
+				return err
+			}
+		}
 	}
 	return s.NodeConfig(name, a, listen, local, "")
 }

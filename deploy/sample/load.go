@@ -26,6 +26,7 @@ import (
 // Shown is what a person needs to try the market: ids, sign-ins, a consent. It is kept in sample.json.
 type Shown struct {
 	Model      contracts.ID         `json:"model"`
+	Task       contracts.ID         `json:"task"`    // of the joint statistic
 	Private    map[string]Offered   `json:"private"` // products that are used without being handed over, by key
 	Agreement  contracts.ID         `json:"agreement"`
 	Product    contracts.ID         `json:"product"`
@@ -77,6 +78,7 @@ func Load(ctx context.Context, s *cast.Stack) (*Shown, error) {
 		{"正在登记授权服务的节点 · registering the consent service's node", l.neutral},
 		{"正在登记企业授权并试调用 · registering consents, making the first call", l.use},
 		{"正在登记评分模型 · registering a model for joint scoring", l.model},
+		{"三家银行正在联合统计 · three banks make a joint statistic", l.statistic},
 		{"正在公布隐私查询表并试查 · publishing tables of private lookup, asking them once", l.lookups},
 	} {
 		fmt.Fprintln(s.Out, step.say)
@@ -111,6 +113,13 @@ func (l *loader) members() error {
 			return err
 		}
 		// These providers' nodes are not part of the sample: their products are on the shelf, calls to them are not.
+		if name == collector {
+			if _, err := l.AddNode(l.ctx, "collector", a, true); err != nil {
+				return err
+			}
+			l.by[name] = a
+			continue
+		}
 		err := m.Do(a.ID, "node.register", contracts.NodeRegister{TLSKey: a.TLS.Public.ID(), ReceiptKey: a.Receipt.Public.ID(), URL: fmt.Sprintf("https://127.0.0.1:%d", 9001+i), Region: "CN-31"}, nil, a.Admin)
 		if err != nil {
 			return err
@@ -119,15 +128,23 @@ func (l *loader) members() error {
 		l.by[name] = a
 	}
 	for _, x := range []struct {
-		name string
-		role contracts.Role
-	}{{"沪东农商行", contracts.RoleBuyer}, {"长三角科创银行", contracts.RoleBuyer}, {"普惠融资担保", contracts.RoleBuyer}, {steward, contracts.RoleConsentService},
-		{"港汇聚合服务", contracts.RoleDelivery}, {"静安交付服务", contracts.RoleDelivery}} {
+		name   string
+		role   contracts.Role
+		node   string // that runs, "" for none
+		serves bool
+	}{{"沪东农商行", contracts.RoleBuyer, "bank2", false}, {"长三角科创银行", contracts.RoleBuyer, "bank3", false}, {"普惠融资担保", contracts.RoleBuyer, "", false},
+		{steward, contracts.RoleConsentService, "", false}, {aggregators[0], contracts.RoleDelivery, "summer", true}, {aggregators[1], contracts.RoleDelivery, "adder", true}} {
 		a := m.Actor(x.name, x.role)
 		if err := m.Admit(a); err != nil {
 			return err
 		}
 		l.by[x.name] = a
+		if x.node == "" {
+			continue
+		}
+		if _, err := l.AddNode(l.ctx, x.node, a, x.serves); err != nil {
+			return err
+		}
 	}
 	turned := m.Actor("虚名数据（被退回）", contracts.RoleProvider)
 	if err := m.Do("", "member.apply", contracts.MemberApply{Application: turned.App}, nil, turned.Admin, turned.Check); err != nil {

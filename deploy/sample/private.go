@@ -58,19 +58,24 @@ func privateProducts(tax dictionary.Dictionary) []*product {
 // steward is the neutral member that runs the consent service.
 const steward = "授权服务运营方"
 
+// collector sells the joint statistic; aggregators sum it up, each without learning a value.
+const collector = "沪信企业征信"
+
+var aggregators = [2]string{"港汇聚合服务", "静安交付服务"}
+
 // agreePrivate makes an agreement between the bank and the operator on each private product, billed afterwards.
 func (l *loader) agreePrivate() error {
 	m := l.cast
 	for _, p := range privateProducts(dictionary.Dictionary{}) {
 		x := l.shown.Private[p.key]
-		if l.by[p.provider] != m.Provider {
-			continue
-		}
+		home := m.Provider
+		m.Provider = l.by[p.provider]
 		terms := contractstest.Postpaid()
 		terms.UnitPrice, terms.FlatFee, terms.WindowAmount = p.unitPrice, 0, 200_000
 		pol := x.Facts.Policy
 		pol.Purposes = []policy.Purpose{policy.PreLoan}
 		d, err := m.Agree(&contractstest.Listing{Product: x.Product, Version: x.Version, Facts: x.Facts}, contracts.Trade, pol, terms)
+		m.Provider = home
 		if err != nil {
 			return fmt.Errorf("couldn't agree on %s: %w", p.key, err)
 		}
@@ -132,6 +137,47 @@ func (l *loader) model() error {
 		fmt.Fprintf(&b, "%s,%s,%s\n", codes[i], id, keys[i])
 	}
 	return l.Keep("score-subjects.csv", b.String())
+}
+
+// Lenders are how many lenders the borrowers of the i-th of the three banks have: what that bank brings to the joint
+// statistic.
+func Lenders(i int) (values []int64) {
+	for n := range 40 + 10*i {
+		values = append(values, int64((n*(i+3)+n/4)%7))
+	}
+	return values
+}
+
+// LenderBuckets are the joint statistic's: none, one, two or three, four and more.
+var LenderBuckets = []int64{1, 2, 4}
+
+// statistic opens a task, lets everybody join, and brings the three banks' values.
+func (l *loader) statistic() error {
+	m := l.cast
+	m.Now = contracts.Millis(time.Now().UnixMilli())
+	owner := l.by[collector]
+	banks := []*contractstest.Actor{m.Buyer, l.by["沪东农商行"], l.by["长三角科创银行"]}
+	sums := []*contractstest.Actor{l.by[aggregators[0]], l.by[aggregators[1]]}
+	if err := m.Do(owner.ID, "statistics.propose", contracts.StatisticsPropose{Version: l.shown.Private["exposure"].Version, Aggregators: []contracts.ID{sums[0].Node, sums[1].Node},
+		Contributors: []contracts.ID{banks[0].ID, banks[1].ID, banks[2].ID}, Measure: contracts.Measure{Kind: "histogram", Buckets: LenderBuckets}, MinBatch: 100, EpsilonMicro: 1_000_000,
+		From: m.Now, To: m.Now.Add(90 * 86400)}, nil, owner.Two()...); err != nil {
+		return err
+	}
+	l.shown.Task = m.Last("statistics")
+	for _, a := range append(banks, sums...) {
+		if err := m.Do(a.ID, "statistics.join", contracts.StatisticsTurn{Task: l.shown.Task}, nil, a.Two()...); err != nil {
+			return err
+		}
+	}
+	for i, node := range []string{"buyer", "bank2", "bank3"} {
+		q := map[string]any{"id": fmt.Sprintf("%032x", i+1), "values": Lenders(i)}
+		if err := l.again(func() error {
+			return Local(l.ctx, l.Stack, node, l.LocalOf(node), http.MethodPost, "/v1/statistics/"+string(l.shown.Task)+"/contributions", q, nil)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const (
