@@ -4,15 +4,17 @@
 const words = {
   title: ['数据节点', 'data node'],
   door: ['本页由本机构自己的节点提供，仅限本机。所填的企业代码只发往本节点。请输入 datanode ui 显示的代码。', 'This page comes from your own node, on this machine only. A company’s code that you type goes to this node alone. Type the code that datanode ui shows.'],
-  code: ['代码', 'code'], enter: ['进入', 'enter'], leave: ['退出', 'leave'], lang: ['English', '中文'],
+  enter: ['进入', 'enter'], leave: ['退出', 'leave'], lang: ['English', '中文'],
   ask: ['查询', 'ask'], learns: ['谁知道什么', 'who learns what'], agreements: ['合约', 'agreements'],
   foot: ['可用不可见，附对手与各方所知；非商用密码认证产品。', 'Usable, not visible: always beside the adversary and who learns what. Not certified commercial cryptography.'],
   agreement: ['合约', 'agreement'], purpose: ['目的', 'purpose'], fields: ['字段', 'fields'], subject: ['统一社会信用代码', 'credit code'],
   subjects: ['统一社会信用代码，每行一个', 'credit codes, one a line'], consent: ['授权编号', 'consent'], consentKey: ['授权密钥（64 位十六进制）', 'consent key (64 hex digits)'],
-  consents: ['每行：信用代码 授权编号 授权密钥', 'a line each: credit code, consent, consent key'],
+  consents: ['每行：信用代码,授权编号,授权密钥', 'a line each: credit code,consent,consent key'],
+  evidence: ['凭据：收据、快照', 'evidence: receipt, snapshot'], rows: ['行数', 'rows'], code: ['代码', 'code'],
+  market: ['交易所', 'the market'], answers: ['答复', 'answers'], scores: ['得分', 'scores'], epoch: ['密钥期', 'key epoch'], table: ['表', 'table'], nonce: ['nonce', 'nonce'],
   spec: ['查询描述（JSON）', 'query (JSON)'], model: ['模型编号', 'model'], none: ['没有可用的合约', 'no agreement for this'],
   busy: ['正在进行…', 'working…'], billed: ['计费', 'billed'], receipt: ['收据', 'receipt'], outcome: ['结果', 'outcome'], learnt: ['本次各方所知', 'what each party learnt just now'],
-  you: ['本行', 'you'], provider: ['供方节点', 'provider’s node'], market: ['交易所', 'the market'], service: ['授权服务', 'consent service'], others: ['其他人', 'others'],
+  you: ['本行', 'you'], provider: ['供方节点', 'provider’s node'], service: ['授权服务', 'consent service'], others: ['其他人', 'others'],
   pre_loan: ['贷前', 'pre-loan'], post_loan: ['贷后', 'post-loan'], quota_review: ['额度年审', 'quota review'], evaluation: ['评估测试', 'evaluation'], research: ['研究', 'research'],
   operations: ['经营', 'operations'], verify: ['核验', 'verify'], file: ['密封文件', 'sealed file'], joint_statistics: ['联合统计', 'joint statistics'], active: ['有效', 'active'],
   values: ['值', 'values'], asOf: ['截止', 'as of'], knownAt: ['已知于', 'known at'], snapshot: ['数据集快照', 'dataset snapshot'],
@@ -26,11 +28,11 @@ const modes = [
   { op: 'query', name: ['逐户查询', 'query'], path: '/v1/calls', form: ['agreement', 'purpose', 'fields', 'subject', 'consent', 'consentKey'],
     about: ['把企业代码发给供方节点，供方返回约定字段。', 'Sends the company’s code to the provider’s node, which answers the agreed fields.'],
     learns: { you: ['该企业的约定字段', 'the agreed fields of that company'], provider: ['查的是哪家企业、目的、时间', 'which company, for what, when'], market }, adversary: ['双方受合约约束；收据不可抵赖', 'both sides are bound by contract; receipts can’t be denied'] },
-  { op: 'private_lookup', name: ['隐私查询', 'private lookup'], path: '/v1/lookups', form: ['agreement', 'purpose', 'fields', 'subjects'],
+  { op: 'private_lookup', name: ['隐私查询', 'private lookup'], path: '/v1/lookups', form: ['agreement', 'purpose', 'subjects'],
     about: ['代码经盲化后发送：供方计费、作答，但不知查的是谁。', 'Codes are blinded first: the provider answers and is paid, and does not learn which.'],
     learns: { you: ['所查企业的行，及表的行数', 'the rows of those asked about, and the table’s size'], provider: ['笔数、目的、时间；不知是谁', 'how many, for what, when; never which'], market },
     adversary: ['对供方无条件隐藏；取整张表或注明 k 的分桶', 'hidden unconditionally from the provider; the whole table is fetched, or a bucket whose k is stated'] },
-  { op: 'consent_lookup', name: ['授权绑定查询', 'consent-bound lookup'], path: '/v1/lookups', form: ['agreement', 'purpose', 'fields', 'consents'],
+  { op: 'consent_lookup', name: ['授权绑定查询', 'consent-bound lookup'], path: '/v1/lookups', form: ['agreement', 'purpose', 'consents'],
     about: ['仅可查询账本上有授权的企业，供方仍不知是谁。凭证五分钟内有效；撤回后不再签发；已打开的行在密钥期内仍可打开。', 'Only companies whose consent is on the ledger; the provider still does not learn which. A ticket lives five minutes at most, none is given after revocation, opened rows stay open until the key epoch ends.'],
     learns: { you: ['有授权企业的行', 'the rows of those who consented'], provider: ['笔数、目的、时间；不知是谁', 'how many, for what, when; never which'], service: ['本行、企业、时间', 'you, the company, the time'], market },
     adversary: ['授权服务与供方合谋可知是谁', 'the consent service and the provider together can learn which'] },
@@ -40,7 +42,8 @@ const modes = [
   { op: 'psi', name: ['名单求交', 'intersection'], path: '/v1/intersections', form: ['agreement', 'purpose', 'subjects'],
     about: ['本行名单与供方名单求交：本行知道哪些重合，供方只知道名单大小。', 'Your list and the provider’s: you learn which are in both, the provider how many you brought.'],
     learns: { you: ['重合的企业，及对方名单大小', 'the companies in both, and the size of the other list'], provider: ['本行名单的大小', 'the size of your list'], market }, adversary: semi },
-  { op: 'joint_score', name: ['联合评分', 'joint score'], path: '/v1/scores', form: ['agreement', 'purpose', 'fields', 'model', 'subjects'],
+  { op: 'joint_score', name: ['联合评分', 'joint score'], path: '/v1/scores', form: ['agreement', 'purpose', 'model', 'consents'],
+    body: ({ agreement, purpose, model, consents }) => ({ agreement, purpose, model, subjects: consents.map(({ subject, ...c }) => ({ code: subject, ...c })) }),
     about: ['以本行已登记、经评估的加密模型，对供方特征评分。', 'Your registered, attested, encrypted model scores the provider’s features.'],
     learns: { you: ['每户的整数分，别无其他', 'an integer score of each company, and nothing else'], provider: ['哪些企业、模型的特征数；不知权重与得分', 'which companies, how many features; neither weights nor scores'], market },
     adversary: ['模型须经评估；每户评分次数有上限', 'a model is attested, and a company’s evaluations are capped'] },
@@ -49,6 +52,7 @@ const modes = [
 let lang = (localStorage.getItem('lang') ?? (navigator.language.startsWith('zh') ? '0' : '1')) === '1' ? 1 : 0
 let deals = []
 let chosen = modes[0]
+let last // answer shown
 
 const $ = (id) => document.getElementById(id)
 const say = (key) => (words[key] ?? [key, key])[lang]
@@ -80,7 +84,7 @@ function usable (op) { return deals.filter((d) => d.role === 'consumer' && d.sta
 function showModes () {
   $('modes').replaceChildren(...modes.map((m) => {
     const b = make('button', m.name[lang], { type: 'button', role: 'tab', 'aria-selected': m === chosen })
-    b.onclick = () => { chosen = m; $('answer').replaceChildren(); $('progress').textContent = ''; showModes() }
+    b.onclick = () => { chosen = m; last = undefined; $('answer').replaceChildren(); $('progress').textContent = ''; showModes() }
     return b
   }))
   $('about').textContent = chosen.about[lang]
@@ -151,7 +155,7 @@ function request (es) {
     else if (name === 'spec') q.spec = JSON.parse(v)
     else q[name] = v
   }
-  return q
+  return chosen.body ? chosen.body(q) : q
 }
 
 function value (v) {
@@ -179,14 +183,22 @@ function value (v) {
 }
 
 function showAnswer (a) {
+  last = a
   const t = make('table')
-  for (const [k, v] of Object.entries(a)) if (v !== '' && v !== null && k !== 'learnt') t.append(row(say(k), value(v)))
+  const evidence = make('table')
+  for (const [k, v] of Object.entries(a)) {
+    if (v === '' || v === null || v === 0 || k === 'learnt') continue
+    (['receipt', 'nonce', 'snapshot'].includes(k) ? evidence : t).append(row(say(k), value(v)))
+  }
   $('answer').replaceChildren(t)
   if (a.learnt) {
     const l = make('table')
     for (const [who, what] of Object.entries(a.learnt)) l.append(row(say(who), value(what)))
     $('answer').append(make('h2', say('learnt')), l)
   }
+  const d = make('details')
+  d.append(make('summary', say('evidence')), evidence)
+  $('answer').append(d)
 }
 
 function showRefusal (e) {
@@ -237,6 +249,6 @@ $('door').onsubmit = async (ev) => {
   $('door-error').textContent = ''
   try { await ask('POST', '/ui/session', { code: $('code').value.trim() }); $('code').value = ''; await start() } catch (e) { $('door-error').textContent = e.message }
 }
-$('lang').onclick = () => { lang = 1 - lang; localStorage.setItem('lang', String(lang)); texts(); if (!$('room').hidden) { showModes(); room().catch(() => {}) } }
+$('lang').onclick = () => { lang = 1 - lang; localStorage.setItem('lang', String(lang)); texts(); if (!$('room').hidden) { const a = last; showModes(); room().catch(() => {}); if (a) showAnswer(a) } }
 $('leave').onclick = async () => { try { await ask('DELETE', '/ui/session') } finally { enter() } }
 start()
