@@ -81,21 +81,22 @@ func (q *jobQueue) put(j *job) bool {
 	return true
 }
 
-// gather lets a group grow behind a crowd, until as many have come as the last two groups answered, and no longer than
-// wait: numbering, signing, verifying and syncing cost about the same for one leaf as for sixty. A lone caller never
-// waits.
+// gather lets a group grow behind a crowd, until as many have come as the last two groups answered, or nobody for a
+// quarter of wait, and no longer than wait: numbering, signing, verifying and syncing cost about the same for one leaf as
+// for sixty. A lone caller never waits.
 func (q *jobQueue) gather(wait time.Duration, last, before int) {
 	if wait <= 0 || last < crowd {
 		return
 	}
-	step := wait / 4
+	step, seen := wait/4, 0
 	for waited := time.Duration(0); waited < wait; waited += step {
 		q.mu.Lock()
 		n, closed := len(q.jobs), q.closed
 		q.mu.Unlock()
-		if closed || n >= min(last+before, maxGroupJobs) {
+		if closed || n == seen || n >= min(last+before, maxGroupJobs) {
 			return
 		}
+		seen = n
 		time.Sleep(step)
 	}
 }
