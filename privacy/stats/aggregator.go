@@ -30,8 +30,8 @@ func OpenAggregator(t *Task, role int, verify [32]byte, key *envelope.Key, store
 	if err := t.Check(); err != nil {
 		return nil, err
 	}
-	if role != Leader && role != Helper || t.Aggregators[role].Key != key.Public() {
-		return nil, refuse(BadTask, "this key is not the aggregator's in the task")
+	if role != Leader && role != Helper {
+		return nil, refuse(BadTask, "an aggregator leads or helps")
 	}
 	s, err := newScheme(t)
 	if err != nil {
@@ -40,10 +40,10 @@ func OpenAggregator(t *Task, role int, verify [32]byte, key *envelope.Key, store
 	return &Aggregator{task: t, role: role, verify: verify, key: key, store: store, scheme: s}, nil
 }
 
-// SealVerifyKey gives the leader's verify key to the helper alone.
-func SealVerifyKey(t *Task, verify [32]byte) ([]byte, error) {
+// SealVerifyKey gives the leader's verify key to the helper's HPKE key alone.
+func SealVerifyKey(t *Task, helper contracts.PublicKey, verify [32]byte) ([]byte, error) {
 	d := t.digest()
-	return envelope.SealMessage(t.Aggregators[Helper].Key, []byte("bund/stats/v1 verify key"), d[:], verify[:])
+	return envelope.SealMessage(helper, []byte("bund/stats/v1 verify key"), d[:], verify[:])
 }
 
 // OpenVerifyKey reads what SealVerifyKey sealed for this task.

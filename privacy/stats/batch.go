@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 
+	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/privacy/envelope"
 )
 
@@ -185,25 +186,18 @@ func (a *Aggregator) Closed(answer []byte) (batch int64, err error) {
 	return n, err
 }
 
-// end closes or spoils the open batch and opens the next. The share is sealed once: whoever asks again gets these bytes.
+// end closes or spoils the open batch and opens the next. What was closed doesn't change any more.
 func (a *Aggregator) end(tx Tx, st *standing, c census, agreed bool) error {
 	n := st.open
 	b, err := getBatch(tx, n)
 	if err != nil {
 		return err
 	}
-	b.status = batchSpoiled
-	if agreed {
-		b.status = batchClosed
-		sealed, err := a.sealShare(n, c, b.total)
-		if err != nil {
-			return err
-		}
-		if err := tx.Put(record(shareRecord, number(n)), sealed); err != nil {
-			return err
-		}
+	if b.status = batchSpoiled; agreed {
+		b.status, b.set = batchClosed, c.set
+	} else {
+		b.total = nil
 	}
-	b.total = nil
 	if err := b.put(tx, n); err != nil {
 		return err
 	}
@@ -212,10 +206,10 @@ func (a *Aggregator) end(tx Tx, st *standing, c census, agreed bool) error {
 }
 
 // sealShare makes the message to the collector: header ‖ role ‖ census ‖ total, sealed under all that stands before it.
-func (a *Aggregator) sealShare(n int64, c census, total []byte) ([]byte, error) {
+func (a *Aggregator) sealShare(to contracts.PublicKey, n int64, c census, total []byte) ([]byte, error) {
 	b := appendHeader(nil, shareMessage, a.task.digest(), n, 0)
 	b = appendCensus(append(b, byte(a.role)), c)
-	sealed, err := envelope.SealMessage(a.task.Collector.Key, shareInfo(a.role), b, total)
+	sealed, err := envelope.SealMessage(to, shareInfo(a.role), b, total)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't seal aggregate share: %w", err)
 	}
@@ -224,8 +218,9 @@ func (a *Aggregator) sealShare(n int64, c census, total []byte) ([]byte, error) 
 
 func shareInfo(role int) []byte { return fmt.Appendf(nil, "bund/stats/v1 aggregate share %d", role) }
 
-// Share gives this aggregator's share of a closed batch for the collector, the same bytes whenever asked.
-func (a *Aggregator) Share(n int64) (sealed []byte, err error) {
+// Share seals this aggregator's share of a closed batch to the collector's HPKE key. That the key is the collector's is
+// for the caller to know. Asked again, it seals the same share.
+func (a *Aggregator) Share(n int64, to contracts.PublicKey) (sealed []byte, err error) {
 	err = a.store.View(func(tx Tx) error {
 		b, err := getBatch(tx, n)
 		if err != nil {
@@ -233,8 +228,8 @@ func (a *Aggregator) Share(n int64) (sealed []byte, err error) {
 		}
 		switch b.status {
 		case batchClosed:
-			sealed = append([]byte(nil), tx.Get(record(shareRecord, number(n)))...)
-			return nil
+			sealed, err = a.sealShare(to, n, census{b.count, b.set}, b.total)
+			return err
 		case batchSpoiled:
 			return refuse(Spoiled, "the aggregators count different reports in batch %d: nobody gets its sum", n)
 		}

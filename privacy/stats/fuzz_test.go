@@ -116,7 +116,7 @@ func FuzzClosing(f *testing.F) {
 			if _, err := w.agg[Helper].CloseAsOrdered(b); err == nil && len(b) != len(order) {
 				t.Error("took another form")
 			}
-			if _, err := w.agg[Helper].Share(1); err == nil && !bytes.Equal(b, order) {
+			if _, err := w.agg[Helper].Share(1, w.keys[2].Public()); err == nil && !bytes.Equal(b, order) {
 				t.Error("gave its share on another order")
 			}
 			return
@@ -127,7 +127,7 @@ func FuzzClosing(f *testing.F) {
 		}
 		b = flip(answer, at, x, how)
 		w.agg[Leader].Closed(b)
-		if _, err := w.agg[Leader].Share(1); err == nil && !bytes.Equal(b, answer) {
+		if _, err := w.agg[Leader].Share(1, w.keys[2].Public()); err == nil && !bytes.Equal(b, answer) {
 			t.Error("gave its share on another answer")
 		}
 	})

@@ -17,7 +17,7 @@ import (
 //	s batch report         a report that the batch counts
 //	c batch member         a contributor of which the batch counts a report
 //	j, a, o                leader: the job that is out; helper: its last answer; leader: the order to close that is out
-//	k batch, h batch       helper: its answer to the order to close; the sealed aggregate share
+//	k batch                helper: its answer to the order to close
 type recordKind byte
 
 const (
@@ -31,7 +31,6 @@ const (
 	answerRecord      recordKind = 'a'
 	orderRecord       recordKind = 'o'
 	closedRecord      recordKind = 'k'
-	shareRecord       recordKind = 'h'
 )
 
 func record(k recordKind, parts ...[]byte) []byte {
@@ -140,7 +139,8 @@ const (
 type batch struct {
 	status batchStatus
 	count  int64
-	total  []byte // this aggregator's share of the sum; nil before the first report, and once it is sealed
+	set    [sha256.Size]byte // once closed: of the ids of its reports
+	total  []byte            // this aggregator's share of the sum; nil before the first report, and of a spoiled batch
 }
 
 func getBatch(tx Tx, n int64) (batch, error) {
@@ -148,19 +148,21 @@ func getBatch(tx Tx, n int64) (batch, error) {
 	if b == nil {
 		return batch{status: batchOpen}, nil
 	}
-	if len(b) < 9 {
+	if len(b) < batchBytes {
 		return batch{}, errDamaged(batchRecord)
 	}
-	x := batch{status: batchStatus(b[0]), count: int64Of(b[1:])}
-	if len(b) > 9 {
-		x.total = append([]byte(nil), b[9:]...)
+	x := batch{status: batchStatus(b[0]), count: int64Of(b[1:]), set: [sha256.Size]byte(b[9:batchBytes])}
+	if len(b) > batchBytes {
+		x.total = append([]byte(nil), b[batchBytes:]...)
 	}
 	return x, nil
 }
 
 func (b batch) put(tx Tx, n int64) error {
-	return tx.Put(record(batchRecord, number(n)), append(append([]byte{byte(b.status)}, number(b.count)...), b.total...))
+	return tx.Put(record(batchRecord, number(n)), record(recordKind(b.status), number(b.count), b.set[:], b.total))
 }
+
+const batchBytes = 1 + 8 + sha256.Size
 
 // reportSet is SHA-256 over the ids of all reports that a batch counts, ascending: what the two aggregators compare.
 func reportSet(tx Tx, n int64) (d [sha256.Size]byte, err error) {

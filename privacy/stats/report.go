@@ -17,10 +17,13 @@ const MaxUploadBytes = 4 << 20
 
 // Uploads splits values into reports and gives, for each aggregator, the uploads that bring it its halves: the i-th of
 // one holds the same reports as the i-th of the other. Keep them until both aggregators have taken them: splitting the
-// same values again makes other reports, which would count twice.
-func Uploads(t *Task, values []int64) (to [2][][]byte, err error) {
+// same values again makes other reports, which would count twice. keys are the aggregators' HPKE keys on the ledger.
+func Uploads(t *Task, keys [2]contracts.PublicKey, values []int64) (to [2][][]byte, err error) {
 	if err := t.Check(); err != nil {
 		return to, err
+	}
+	if keys[Leader] == keys[Helper] {
+		return to, refuse(BadTask, "the aggregators have a key each")
 	}
 	s, err := newScheme(t)
 	if err != nil {
@@ -34,7 +37,7 @@ func Uploads(t *Task, values []int64) (to [2][][]byte, err error) {
 	}
 	for most := s.uploadReports(); len(measurements) > 0; {
 		n := min(most, len(measurements))
-		up, err := s.upload(t, measurements[:n])
+		up, err := s.upload(t, keys, measurements[:n])
 		if err != nil {
 			return to, err
 		}
@@ -54,7 +57,7 @@ func (s *scheme) halfBytes(role int) int {
 	return len(ReportID{}) + s.size.public + s.size.input[role] + envelope.MessageOverhead
 }
 
-func (s *scheme) upload(t *Task, measurements []uint64) (up [2][]byte, err error) {
+func (s *scheme) upload(t *Task, keys [2]contracts.PublicKey, measurements []uint64) (up [2][]byte, err error) {
 	for i := range up {
 		up[i] = appendHeader(make([]byte, 0, headerBytes+len(measurements)*s.halfBytes(i)), uploadMessage, t.digest(), 0, len(measurements))
 	}
@@ -70,7 +73,7 @@ func (s *scheme) upload(t *Task, measurements []uint64) (up [2][]byte, err error
 			return up, err
 		}
 		for i := range up {
-			sealed, err := envelope.SealMessage(t.Aggregators[i].Key, inputInfo(i), inputAAD(t, id, public), inputs[i])
+			sealed, err := envelope.SealMessage(keys[i], inputInfo(i), inputAAD(t, id, public), inputs[i])
 			if err != nil {
 				return up, fmt.Errorf("couldn't seal input share: %w", err)
 			}

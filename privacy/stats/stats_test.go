@@ -219,7 +219,7 @@ func TestValues(t *testing.T) {
 	for name, bad := range map[string][]int64{"count": {-1, 2, math.MaxInt64, math.MinInt64}, "sum": {-1, 1001, math.MaxInt64}} {
 		w := newWorld(t, measures()[name])
 		for _, v := range bad {
-			_, err := Uploads(w.task, []int64{1, v})
+			_, err := Uploads(w.task, w.publics(), []int64{1, v})
 			wantRefusal(t, err, BadValue)
 			if strings.Contains(err.Error(), "1001") {
 				t.Error("the error holds the value")
@@ -243,27 +243,28 @@ func TestTasks(t *testing.T) {
 		"kind": func(t *Task) { t.Measure.Kind = "median" }, "no kind": func(t *Task) { t.Measure.Kind = "" },
 		"sum without max": func(t *Task) { t.Measure = contracts.Measure{Kind: "sum"} },
 		"buckets fall":    func(t *Task) { t.Measure = contracts.Measure{Kind: "histogram", Buckets: []int64{2, 1}} },
-		"one aggregator":  func(t *Task) { t.Aggregators[1].ID = t.Aggregators[0].ID }, "one key": func(t *Task) { t.Aggregators[1].Key = t.Aggregators[0].Key },
-		"min batch": func(t *Task) { t.MinBatch = 1 }, "epsilon": func(t *Task) { t.EpsilonMicro = 0 }, "id": func(t *Task) { t.ID = "x" },
+		"one aggregator":  func(t *Task) { t.Aggregators[1] = t.Aggregators[0] },
+		"min batch":       func(t *Task) { t.MinBatch = 1 }, "epsilon": func(t *Task) { t.EpsilonMicro = 0 }, "id": func(t *Task) { t.ID = "x" },
 	} {
 		bad := *good
 		change(&bad)
 		wantRefusal(t, bad.Check(), BadTask)
-		_, err := Uploads(&bad, []int64{1})
+		_, err := Uploads(&bad, newWorld(t, measures()["count"]).publics(), []int64{1})
 		wantRefusal(t, err, BadTask)
 		if _, err := OpenAggregator(&bad, Leader, [32]byte{}, envelope.NewKey([32]byte{0, 77}), newMemory(t)); err == nil {
 			t.Errorf("%s: opened", name)
 		}
 	}
-	_, err := OpenAggregator(good, Helper, [32]byte{}, envelope.NewKey([32]byte{0, 77}), newMemory(t))
-	wantRefusal(t, err, BadTask) // the leader's key
+	one := envelope.NewKey([32]byte{0, 77}).Public()
+	_, err := Uploads(good, [2]contracts.PublicKey{one, one}, []int64{1})
+	wantRefusal(t, err, BadTask) // whoever has it would see every value
 	_, err = OpenAggregator(good, 2, [32]byte{}, envelope.NewKey([32]byte{0, 77}), newMemory(t))
 	wantRefusal(t, err, BadTask)
 }
 
 func TestVerifyKey(t *testing.T) {
 	w := newWorld(t, measures()["count"])
-	sealed, err := SealVerifyKey(w.task, w.verify)
+	sealed, err := SealVerifyKey(w.task, w.keys[Helper].Public(), w.verify)
 	if err != nil {
 		t.Fatal(err)
 	}

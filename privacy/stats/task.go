@@ -33,20 +33,14 @@ const (
 	Helper = 1
 )
 
-// Party is who a share is sealed to.
-type Party struct {
-	ID  contracts.ID        // an aggregator's node; of the collector, the member
-	Key contracts.PublicKey // its HPKE key on the ledger
-}
-
 // Task is one joint statistic, as everybody in it reads it from the ledger.
 type Task struct {
 	ID           contracts.ID
 	Measure      contracts.Measure
-	MinBatch     int64 // reports below which nothing is collected
-	EpsilonMicro int64 // privacy loss of one batch's result, in millionths
-	Aggregators  [2]Party
-	Collector    Party
+	MinBatch     int64           // reports below which nothing is collected
+	EpsilonMicro int64           // privacy loss of one batch's result, in millionths
+	Aggregators  [2]contracts.ID // nodes
+	Collector    contracts.ID    // member
 }
 
 // MaxBatch bounds the reports of one batch: sums stay far below what the fields hold.
@@ -54,12 +48,12 @@ const MaxBatch = 1 << 24
 
 // Check reports a task that nobody can run.
 func (t *Task) Check() error {
-	if err := errors.Join(t.ID.Check(), t.Measure.Check(), t.Collector.ID.Check(), t.Aggregators[0].ID.Check(), t.Aggregators[1].ID.Check()); err != nil {
+	if err := errors.Join(t.ID.Check(), t.Measure.Check(), t.Collector.Check(), t.Aggregators[0].Check(), t.Aggregators[1].Check()); err != nil {
 		return refuse(BadTask, "%v", err)
 	}
 	switch {
-	case t.Aggregators[0].ID == t.Aggregators[1].ID, t.Aggregators[0].Key == t.Aggregators[1].Key:
-		return refuse(BadTask, "the aggregators are two, with a key each")
+	case t.Aggregators[0] == t.Aggregators[1]:
+		return refuse(BadTask, "the aggregators are two")
 	case t.MinBatch < 2 || t.MinBatch > MaxBatch:
 		return refuse(BadTask, "minBatch is 2 to %d", MaxBatch)
 	case t.EpsilonMicro < 1:
@@ -77,7 +71,7 @@ func (t *Task) digest() [32]byte {
 		ID           contracts.ID      `json:"id"`
 		Measure      contracts.Measure `json:"measure"`
 		MinBatch     int64             `json:"minBatch"`
-	}{[]contracts.ID{t.Aggregators[0].ID, t.Aggregators[1].ID}, t.Collector.ID, t.EpsilonMicro, t.ID, t.Measure, t.MinBatch})).Bytes()
+	}{t.Aggregators[:], t.Collector, t.EpsilonMicro, t.ID, t.Measure, t.MinBatch})).Bytes()
 }
 
 // measurement turns a value into what is split: of a histogram the number of its bucket.

@@ -134,8 +134,7 @@ func newWorld(t testing.TB, m contracts.Measure, change ...func(*Task)) *world {
 	for i := range w.keys {
 		w.keys[i] = envelope.NewKey([32]byte{byte(i), 77})
 	}
-	w.task = &Task{ID: id(100), Measure: m, MinBatch: 4, EpsilonMicro: 1_000_000, Collector: Party{id(30), w.keys[2].Public()},
-		Aggregators: [2]Party{{id(10), w.keys[0].Public()}, {id(20), w.keys[1].Public()}}}
+	w.task = &Task{ID: id(100), Measure: m, MinBatch: 4, EpsilonMicro: 1_000_000, Collector: id(30), Aggregators: [2]contracts.ID{id(10), id(20)}}
 	for _, c := range change {
 		c(w.task)
 	}
@@ -166,9 +165,13 @@ func (w *world) restart(role int) {
 	}
 }
 
+func (w *world) publics() [2]contracts.PublicKey {
+	return [2]contracts.PublicKey{w.keys[0].Public(), w.keys[1].Public()}
+}
+
 func (w *world) uploads(values ...int64) [2][][]byte {
 	w.t.Helper()
-	up, err := Uploads(w.task, values)
+	up, err := Uploads(w.task, w.publics(), values)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -231,7 +234,7 @@ func (w *world) shares(n int64) (s [2][]byte) {
 	w.t.Helper()
 	for i := range s {
 		var err error
-		if s[i], err = w.agg[i].Share(n); err != nil {
+		if s[i], err = w.agg[i].Share(n, w.keys[2].Public()); err != nil {
 			w.t.Fatal(err)
 		}
 	}
