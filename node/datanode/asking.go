@@ -32,44 +32,14 @@ func (c *command) ask(file, method, path string, body any) error {
 
 // get asks the running node, over its local API, and reads the answer into v.
 func (c *command) get(file, method, path string, body, v any) error {
-	cfg, err := ReadConfig(file)
+	resp, err := c.send(file, method, path, body)
 	if err != nil {
 		return err
-	}
-	token, err := readSeed(filepath.Join(cfg.Dir, "local.token"), false)
-	if errors.Is(err, os.ErrNotExist) {
-		return errors.New("couldn't ask the node: it has not run yet")
-	}
-	if err != nil {
-		return err
-	}
-	b, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	r, err := http.NewRequestWithContext(c.ctx, method, "http://"+cfg.Local+path, bytes.NewReader(b))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Authorization", "Bearer "+hex.EncodeToString(token[:]))
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return fmt.Errorf("couldn't ask the node, is it running? %w", err)
 	}
 	defer resp.Body.Close()
-	b, err = io.ReadAll(resp.Body)
+	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return fmt.Errorf("couldn't read the node's answer: %w", err)
-	}
-	if resp.StatusCode/100 != 2 {
-		p := new(problem)
-		if json.Unmarshal(b, p) != nil || p.Code == "" {
-			return fmt.Errorf("the node answered %d", resp.StatusCode)
-		}
-		if resp.StatusCode < 500 {
-			return p
-		}
-		return fmt.Errorf("%w\n%s", p, bytes.TrimSpace(b))
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
@@ -77,6 +47,49 @@ func (c *command) get(file, method, path string, body, v any) error {
 		return fmt.Errorf("couldn't read the node's answer: %w", err)
 	}
 	return nil
+}
+
+// send asks the running node. An answer that isn't a good one is an error; a *problem when it is a refusal.
+func (c *command) send(file, method, path string, body any) (*http.Response, error) {
+	cfg, err := ReadConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	token, err := readSeed(filepath.Join(cfg.Dir, "local.token"), false)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, errors.New("couldn't ask the node: it has not run yet")
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequestWithContext(c.ctx, method, "http://"+cfg.Local+path, bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+hex.EncodeToString(token[:]))
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't ask the node, is it running? %w", err)
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	if b, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer)); err != nil {
+		return nil, fmt.Errorf("couldn't read the node's answer: %w", err)
+	}
+	p := new(problem)
+	if json.Unmarshal(b, p) != nil || p.Code == "" {
+		return nil, fmt.Errorf("the node answered %d", resp.StatusCode)
+	}
+	if resp.StatusCode < 500 {
+		return nil, p
+	}
+	return nil, fmt.Errorf("%w\n%s", p, bytes.TrimSpace(b))
 }
 
 func callNode(c *command) error {

@@ -25,6 +25,7 @@ const (
 type slot struct {
 	context.Context
 	from peer.Identity
+	id   contracts.ID // of the agreement
 	pass *gate.Pass
 	err  error // the gate failed: nothing was decided
 }

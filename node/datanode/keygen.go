@@ -20,7 +20,8 @@ func keygen(c *command) error {
 	for _, p := range []struct {
 		purpose contracts.Purpose
 		key     contracts.PublicKey
-	}{{contracts.PurposeCommand, k.Machine.Public}, {contracts.PurposeTLS, ed25519Key(k.TLS)}, {contracts.PurposeReceipt, ed25519Key(k.Receipt)}} {
+	}{{contracts.PurposeCommand, k.Machine.Public}, {contracts.PurposeTLS, ed25519Key(k.TLS)}, {contracts.PurposeReceipt, ed25519Key(k.Receipt)},
+		{contracts.PurposeHPKE, k.HPKE.Public()}} {
 		fmt.Fprintf(c.out, "%s\t%s\t%s\n", p.purpose, p.key.ID(), p.key)
 	}
 	return nil

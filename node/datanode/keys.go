@@ -12,6 +12,7 @@ import (
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/signing"
+	"github.com/bund-exchange/bund/privacy/envelope"
 )
 
 // Keys are a node's own. Each is a file <dir>/keys/<name>.seed with 64 hex digits, readable by the owner only.
@@ -21,6 +22,7 @@ type Keys struct {
 	Receipt ed25519.PrivateKey // signs statements
 	Seal    [32]byte           // seals answers at rest; never leaves the machine
 	Request [32]byte           // marks this node's request ids; whoever has it can invent use
+	HPKE    *envelope.Key      // opens what is sealed to this node; nil on a node that was made without
 }
 
 // readKeys reads all keys; makeMissing makes those that are missing.
@@ -37,6 +39,12 @@ func readKeys(dir string, makeMissing bool) (*Keys, error) {
 	t, r := seed("tls"), seed("receipt")
 	k.TLS, k.Receipt = ed25519.NewKeyFromSeed(t[:]), ed25519.NewKeyFromSeed(r[:])
 	k.Seal, k.Request = seed("seal"), seed("request")
+	switch h, err := readSeed(filepath.Join(dir, "hpke.seed"), makeMissing); {
+	case err == nil:
+		k.HPKE = envelope.NewKey(h)
+	case !errors.Is(err, os.ErrNotExist): // nodes of before sealed delivery have none, and need none until they receive
+		errs = append(errs, err)
+	}
 	return k, errors.Join(errs...)
 }
 

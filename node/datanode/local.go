@@ -26,6 +26,11 @@ import (
 //	GET  /v1/lookup-tables/{version}     how far that has come
 //	POST /v1/lookup-tables/fetch         fetch an agreement's table ahead, or say how far that has come
 //	POST /v1/company-histories           who was given tickets about a company (consent service)
+//	POST /v1/files                       have a dataset sealed to this node: one call
+//	GET  /v1/files/{digest}              how much of it is here
+//	POST /v1/files/{digest}/chunks       fetch some more of it
+//	GET  /v1/files/{digest}/content      open it, when all is here
+//	DELETE /v1/files/{digest}            remove it, and the proof of what was delivered
 //	POST /v1/consents                    register consents from the bank's channel, one or a batch
 //	POST /v1/consents/{id}/revoke        revoke one
 //	GET  /v1/commands/{id}               what became of a command of this node

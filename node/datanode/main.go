@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -46,6 +47,9 @@ const usage = `datanode: 会员数据节点 · a member's data node
                                                  a line each: code,consent,consent key. --buckets: see docs/privacy/lookup.md
   datanode lookup history --config FILE --subject CODE
                                                  of a consent service: who was given tickets about a company
+  datanode fetch   --config FILE --agreement ID --fields a,b --purpose pre_loan --out FILE.csv
+                                                 have a dataset sealed to this node, fetch it and open it; an interrupted
+                                                 fetch goes on where it was and is paid once
   datanode report  --config FILE --dataset NAME --version ID
                                                  report a dataset to the ledger, through the running node
   datanode status  --config FILE                 where the running node stands
@@ -63,10 +67,11 @@ type command struct {
 	out  io.Writer
 	err  io.Writer
 	log  *slog.Logger
+	now  func() time.Time
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "lookup": lookupCommand, "model": makeModel, "assess": assess, "score": scoreCompanies, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI}
+	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "lookup": lookupCommand, "model": makeModel, "assess": assess, "score": scoreCompanies, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI, "fetch": fetchFile}
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
 		fmt.Fprint(out, usage)
 		return 0
@@ -76,7 +81,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 		fmt.Fprintf(errw, "datanode: no command %q\n\n%s", args[0], usage)
 		return 2
 	}
-	err := f(&command{ctx, args[1:], in, out, errw, newLog(errw)})
+	err := f(&command{ctx, args[1:], in, out, errw, newLog(errw), time.Now})
 	switch err := err.(type) {
 	case nil:
 		return 0

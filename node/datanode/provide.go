@@ -80,6 +80,7 @@ func (n *Node) serving(id contracts.ID) *served {
 func (n *Node) admit(s *served) func(context.Context, *meter.Call) *meter.Refusal {
 	return func(ctx context.Context, c *meter.Call) *meter.Refusal {
 		x := slotOf(ctx)
+		x.id = s.id
 		var r *contracts.Refusal
 		if x.pass, x.err = n.gate.Admit(ctx, s.id, x.from, s.log.State().Totals.Calls, c.Body); errors.As(x.err, &r) {
 			return &meter.Refusal{Code: r.Code, Detail: r.Detail}

@@ -406,7 +406,7 @@ func TestRequestParts(t *testing.T) {
 	score := gate.Request{Fields: []string{"a"}, Model: id, Operation: policy.JointScore, Purpose: policy.PreLoan, Units: 2,
 		Subjects: []gate.Subject{{Code: subject}, {Code: contracts.SyntheticCreditCode(9)}}}
 	psi := gate.Request{Fields: []string{}, Operation: policy.PSI, Payload: key, Purpose: policy.PreLoan, Units: 1000}
-	file := gate.Request{Fields: []string{"a"}, Operation: policy.File, Purpose: policy.PreLoan}
+	file := gate.Request{Fields: []string{"a"}, Operation: policy.File, Payload: key, Purpose: policy.PreLoan}
 	for _, r := range []gate.Request{query, lookup, score, psi, file} {
 		if _, err := gate.ParseRequest(r.Bytes()); err != nil {
 			t.Errorf("%s: %v", r.Operation, err)
@@ -442,7 +442,7 @@ func TestRequestParts(t *testing.T) {
 			r.Units = 1
 			return r
 		},
-		"a file with a payload":         func() gate.Request { r := file; r.Payload = key; return r },
+		"a file for no key":             func() gate.Request { r := file; r.Payload = nil; return r },
 		"an intersection with subjects": func() gate.Request { r := psi; r.Subjects = score.Subjects; return r },
 	} {
 		if _, err := gate.ParseRequest(edit().Bytes()); err == nil {

@@ -61,7 +61,7 @@ func (r Request) Check() error {
 	if r.Consent != "" && r.Subject == "" {
 		return errors.New("a consent stands beside its subject")
 	}
-	if (len(r.Payload) != 0) == (r.Operation.NamesSubject() || r.Operation == policy.File) {
+	if (len(r.Payload) != 0) == r.Operation.NamesSubject() {
 		return errors.New("payload is a protocol's message, where the operation has one")
 	}
 	lookup := r.Operation == policy.PrivateLookup || r.Operation == policy.ConsentLookup

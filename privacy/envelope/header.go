@@ -13,6 +13,8 @@ import (
 const (
 	// ChunkBytes is how much of the content one chunk holds; the last one may hold less.
 	ChunkBytes = 1 << 20
+	// SealedChunkBytes is the size of a sealed chunk that isn't the last.
+	SealedChunkBytes = ChunkBytes + tagBytes
 
 	format       = "bund/envelope/v1 DHKEM(X25519,HKDF-SHA256) HKDF-SHA256 AES-256-GCM"
 	chunkContext = "bund/envelope/v1 chunks"
@@ -101,8 +103,11 @@ func (m Manifest) Chunk(seq int64) (offset, size int64, err error) {
 	if seq == m.Chunks-1 {
 		size = m.Bytes - seq*ChunkBytes
 	}
-	return m.start() + seq*(ChunkBytes+tagBytes), size + tagBytes, nil
+	return m.start() + seq*SealedChunkBytes, size + tagBytes, nil
 }
+
+// Prefix is what stands before the first chunk.
+func (m Manifest) Prefix() []byte { return prefix(m.Header.Bytes()) }
 
 func (m Manifest) start() int64 { return lengthBytes + int64(len(m.Header.Bytes())) }
 
