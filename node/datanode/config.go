@@ -45,6 +45,10 @@ type Config struct {
 	// datanode import can read its tables.
 	Postgres *PostgresConfig `yaml:"postgres"`
 
+	// StatisticsEpsilonMicro bounds, in millionths, the privacy loss of all results that this node collects of one joint
+	// statistic; 10000000 when empty.
+	StatisticsEpsilonMicro int64 `yaml:"statisticsEpsilonMicro"`
+
 	// ReportEvery is how often acknowledged use is reported to the ledger between period ends; 10m when empty.
 	ReportEvery string `yaml:"reportEvery"`
 	// PollEvery bounds the wait between looks at the ledger's head; 2s when empty.
@@ -126,6 +130,12 @@ func (c *Config) complete() error {
 	}
 	if c.Postgres != nil && c.Postgres.DSNFile == "" {
 		return errors.New("postgres.dsnFile is missing")
+	}
+	if c.StatisticsEpsilonMicro == 0 {
+		c.StatisticsEpsilonMicro = 10_000_000
+	}
+	if c.StatisticsEpsilonMicro < 0 {
+		return errors.New("statisticsEpsilonMicro is 1 at least")
 	}
 	if c.RegisteredAt < 1 {
 		return errors.New("registeredAt is the position of the node's registration")

@@ -28,7 +28,7 @@ import (
 
 // Refusals of sealed delivery.
 const (
-	fileKey     contracts.Code = "file.key"     // no HPKE key of this member that stands
+	hpkeMissing     contracts.Code = "hpke.key"     // no HPKE key of this member that stands
 	fileUnknown contracts.Code = "file.unknown" // no such file, or it is kept no longer
 )
 
@@ -159,7 +159,7 @@ func (n *Node) hpkeKey(id, member contracts.ID) (key contracts.PublicKey, err er
 		}
 		now := contracts.Millis(n.now().UnixMilli())
 		if b == nil || k.Member != member || k.Purpose != contracts.PurposeHPKE || k.Revoked != 0 || k.NotAfter != 0 && now > k.NotAfter {
-			return &contracts.Refusal{Code: fileKey, Detail: "the ledger holds no HPKE key of this member in force with this id"}
+			return &contracts.Refusal{Code: hpkeMissing, Detail: "the ledger holds no HPKE key of this member in force with this id"}
 		}
 		key = k.Key
 		return nil

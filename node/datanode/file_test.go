@@ -103,12 +103,8 @@ func (w *world) agreeFile() *contractstest.Deal {
 // fetch runs datanode fetch by the node's clock, with a configuration that has the address the node got. It gives what
 // the command printed.
 func (x *testNode) fetch(args ...string) (string, error) {
-	b, err := os.ReadFile(x.config)
-	ok(x.t, err)
-	config := filepath.Join(filepath.Dir(x.config), "asking.yaml")
-	ok(x.t, os.WriteFile(config, bytes.Replace(b, []byte("local: 127.0.0.1:0"), []byte("local: "+x.local), 1), 0o600))
 	var errs bytes.Buffer
-	err = fetchFile(&command{ctx: x.t.Context(), args: append([]string{"--config", config}, args...), err: &errs, log: quiet, now: x.clock.now})
+	err := fetchFile(&command{ctx: x.t.Context(), args: append([]string{"--config", x.asking()}, args...), err: &errs, log: quiet, now: x.clock.now})
 	return errs.String(), err
 }
 
@@ -120,7 +116,7 @@ func TestSealedDelivery(t *testing.T) {
 	d := w.agreeFile()
 	w.provider.start()
 	w.bank.start()
-	if _, err := w.file(d, nil); codeOf(err) != "file.key" {
+	if _, err := w.file(d, nil); codeOf(err) != "hpke.key" {
 		t.Errorf("without a key: %v", err)
 	}
 	w.bank.end()
@@ -197,7 +193,7 @@ func TestSealedDelivery(t *testing.T) {
 	// A revoked key is sealed to no more, and what was sealed to it still opens.
 	ok(t, m.Do(m.Buyer.ID, "key.revoke", contracts.KeyRevoke{Key: key.ID(), Reason: "test"}, nil, m.Buyer.Admin))
 	w.followed(w.provider)
-	if _, err := w.file(d, nil); codeOf(err) != "file.key" {
+	if _, err := w.file(d, nil); codeOf(err) != "hpke.key" {
 		t.Errorf("a revoked key: %v", err)
 	}
 	if n, err := w.content(a.File); err != nil || n != a.Bytes {
@@ -346,8 +342,8 @@ func (w *world) fileRefusals(t *testing.T, d *contractstest.Deal, a *fileAnswer,
 		payload []byte
 		code    contracts.Code
 	}{
-		"another member's key": {canon.Marshal(recipient{w.m.Provider.Receipt.Public.ID()}), "file.key"}, "a receipt key": {canon.Marshal(recipient{w.m.Buyer.Receipt.Public.ID()}), "file.key"},
-		"no key": {canon.Marshal(recipient{d.Agreement}), "file.key"}, "no id": {[]byte("{}"), "request.malformed"}, "more": {append(canon.Marshal(recipient{key.ID()}), ' '), "request.malformed"},
+		"another member's key": {canon.Marshal(recipient{w.m.Provider.Receipt.Public.ID()}), "hpke.key"}, "a receipt key": {canon.Marshal(recipient{w.m.Buyer.Receipt.Public.ID()}), "hpke.key"},
+		"no key": {canon.Marshal(recipient{d.Agreement}), "hpke.key"}, "no id": {[]byte("{}"), "request.malformed"}, "more": {append(canon.Marshal(recipient{key.ID()}), ' '), "request.malformed"},
 	} {
 		if err := ask(c.payload); err == nil || !strings.Contains(err.Error(), string(c.code)) {
 			t.Errorf("%s: %v", name, err)

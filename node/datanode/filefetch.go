@@ -54,7 +54,7 @@ func (f *filing) localFile(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if f.n.keys.HPKE == nil {
-		refuse(w, http.StatusConflict, fileKey, "this node has no HPKE key: make one by datanode keygen and add it to the member")
+		refuse(w, http.StatusConflict, hpkeMissing, "this node has no HPKE key: make one by datanode keygen and add it to the member")
 		return
 	}
 	req := gate.Request{Fields: q.Fields, Operation: policy.File, Purpose: q.Purpose, Payload: canon.Marshal(recipient{f.n.keys.HPKE.ID()})}

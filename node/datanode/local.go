@@ -31,6 +31,11 @@ import (
 //	POST /v1/files/{digest}/chunks       fetch some more of it
 //	GET  /v1/files/{digest}/content      open it, when all is here
 //	DELETE /v1/files/{digest}            remove it, and the proof of what was delivered
+//	GET  /v1/statistics/{task}           what this node is in a joint statistic, and how far
+//	POST /v1/statistics/{task}/contributions
+//	                                     split values between the aggregators
+//	POST /v1/statistics/{task}/collect   close the next batch and collect its sum, with noise
+//	POST /v1/statistics/results          buy a result: one call
 //	POST /v1/consents                    register consents from the bank's channel, one or a batch
 //	POST /v1/consents/{id}/revoke        revoke one
 //	GET  /v1/commands/{id}               what became of a command of this node

@@ -50,6 +50,14 @@ const usage = `datanode: 会员数据节点 · a member's data node
   datanode fetch   --config FILE --agreement ID --fields a,b --purpose pre_loan --out FILE.csv
                                                  have a dataset sealed to this node, fetch it and open it; an interrupted
                                                  fetch goes on where it was and is paid once
+  datanode stats contribute --config FILE --task ID --values FILE.csv [--name NAME]
+                                                 split one whole number a line between a joint statistic's aggregators;
+                                                 the same file again goes on where it was and counts once
+  datanode stats collect    --config FILE --task ID
+                                                 close the next batch and collect its sum, with noise
+  datanode stats result     --config FILE --agreement ID --task ID --fields a,b --purpose pre_loan [--batch N]
+                                                 buy a result
+  datanode stats status     --config FILE --task ID
   datanode report  --config FILE --dataset NAME --version ID
                                                  report a dataset to the ledger, through the running node
   datanode status  --config FILE                 where the running node stands
@@ -71,7 +79,7 @@ type command struct {
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "lookup": lookupCommand, "model": makeModel, "assess": assess, "score": scoreCompanies, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI, "fetch": fetchFile}
+	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "lookup": lookupCommand, "model": makeModel, "assess": assess, "score": scoreCompanies, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI, "fetch": fetchFile, "stats": statCommand}
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
 		fmt.Fprint(out, usage)
 		return 0

@@ -51,7 +51,8 @@ type product struct {
 	csv    string
 	modes  []policy.Operation // beside queries, ascending
 
-	edit func(*contracts.Facts) // optional
+	edit   func(*contracts.Facts) // optional
+	config string                 // more of the provider's configuration
 }
 
 // operations are all that the product is sold for.

@@ -411,7 +411,7 @@ func newWorldOf(t testing.TB, sold product, addr, listen string) *world {
 	t.Helper()
 	w := &world{t: t, m: newTestMarket(t, "https://"+addr, sold), consents: map[contracts.CreditCode]consentHeld{}}
 	m := w.m
-	w.provider = w.node("provider", m.Provider, listen, fmt.Sprintf("datasets:\n  - product: %s\n    dataset: tax\n", m.listing.Product))
+	w.provider = w.node("provider", m.Provider, listen, fmt.Sprintf("datasets:\n  - product: %s\n    dataset: tax\n%s", m.listing.Product, sold.config))
 	w.bank = w.node("bank", m.Buyer, "", "")
 	if sold.csv != "" {
 		w.importCSV(sold.csv)

@@ -191,3 +191,19 @@ func (c *Collector) noisy(sums []int64) (values []int64, margin int64, err error
 	}
 	return values, int64(i.UpperBound), nil
 }
+
+// Result gives a batch's result, if it was collected.
+func (c *Collector) Result(n int64) (r Result, known bool, err error) {
+	var kept []byte
+	if err := c.Store.View(func(tx Tx) error {
+		kept = append(kept, tx.Get(record(resultRecord, number(n)))...)
+		return nil
+	}); err != nil || kept == nil {
+		return r, false, err
+	}
+	if len(kept) < sha256.Size {
+		return r, false, errDamaged(resultRecord)
+	}
+	r, err = DecodeResult(kept[sha256.Size:])
+	return r, err == nil, err
+}
