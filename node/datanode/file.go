@@ -28,7 +28,7 @@ import (
 
 // Refusals of sealed delivery.
 const (
-	hpkeMissing     contracts.Code = "hpke.key"     // no HPKE key of this member that stands
+	hpkeMissing contracts.Code = "hpke.key"     // no HPKE key of this member that stands
 	fileUnknown contracts.Code = "file.unknown" // no such file, or it is kept no longer
 )
 
