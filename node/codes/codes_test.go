@@ -38,6 +38,9 @@ var relayed = map[string]string{
 	"datanode.peerAPI":     "refusal.Code",
 	"datanode.take":        "refusal.Code",
 	"datanode.do":          "contracts.Code(p.Code)", // of the provider
+	"datanode.peer":        "refusal.Code",
+	"envelope.refuse":      "code",
+	"stats.refuse":         "code",
 	"score.refuse":         "code",
 	"psi.refuse":           "code",
 	"session.refuse":       "code",
@@ -49,10 +52,7 @@ var relayed = map[string]string{
 	"consent.refuse":       "code",
 	"datanode.serveTable":  "cr.Code mr.Code",
 	"datanode.serveTicket": "no.Code",
-	"datanode.refusedBy": "contracts.Code(p.Code)", // of the other node
-	"datanode.peer":        "refusal.Code",
-	"envelope.refuse":      "code",
-	"stats.refuse":         "code",
+	"datanode.peerRefusal": "contracts.Code(p.Code)", // of the other node
 }
 
 // source is the node's source, by file.

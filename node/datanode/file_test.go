@@ -52,7 +52,7 @@ func newFileWorld(t testing.TB) *world {
 	t.Helper()
 	p := newProxy(t)
 	w := newWorldOf(t, product{schema: directorySchema, fields: []string{"name", "staff", "usc"}, csv: directoryCSV(), modes: []policy.Operation{policy.File},
-		facts: func(f *contracts.Facts) {
+		edit: func(f *contracts.Facts) {
 			f.Grade, f.CreditInfo, f.Policy.ConsentRequired = "L1", false, false
 			f.Modes, f.Policy.Operations = []policy.Operation{policy.File}, []policy.Operation{policy.File}
 		}}, p.l.Addr().String(), "127.0.0.1:0")

@@ -278,12 +278,12 @@ func (f *filing) chunk(ctx context.Context, c *consumer, x *fetch, seq int64) ([
 		return nil, fmt.Errorf("couldn't fetch chunk: %w", err)
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, max(size, 64<<10)+1))
+	if resp.StatusCode != http.StatusOK {
+		return nil, peerRefusal(resp)
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, size+1))
 	if err != nil {
 		return nil, fmt.Errorf("couldn't fetch chunk: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, refusedBy(resp.StatusCode, b)
 	}
 	return b, nil
 }

@@ -38,7 +38,7 @@ func newLookupWorld(t *testing.T) *lookupWorld {
 	p, s := newProxy(t), newProxy(t)
 	w := &lookupWorld{held: map[contracts.CreditCode]consentHeld{}}
 	w.world = newWorldOf(t, product{schema: testSchema, fields: contractstest.Fields, csv: testCSV(), modes: []policy.Operation{policy.ConsentLookup, policy.PrivateLookup},
-		facts: func(f *contracts.Facts) { f.Policy.ConsentRequired, f.Policy.MinimumCohort = false, lookupCohort }}, p.l.Addr().String(), "127.0.0.1:0")
+		edit: func(f *contracts.Facts) { f.Policy.ConsentRequired, f.Policy.MinimumCohort = false, lookupCohort }}, p.l.Addr().String(), "127.0.0.1:0")
 	w.provider.proxy = p
 	m := w.m
 	m.catchUp()

@@ -51,7 +51,7 @@ type product struct {
 	csv    string
 	modes  []policy.Operation // beside queries, ascending
 
-	facts  func(*contracts.Facts) // changes what is listed
+	edit   func(*contracts.Facts) // optional
 	config string                 // more of the provider's configuration
 }
 
@@ -152,8 +152,8 @@ func newTestMarket(t testing.TB, nodeURL string, p product) *testMarket {
 	ok(t, err)
 	facts.Dictionary, facts.Fields, facts.Policy.Fields = schema.Digest(), p.fields, p.fields
 	facts.Modes, facts.Policy.Operations = p.operations(), p.operations()
-	if p.facts != nil {
-		p.facts(&facts)
+	if p.edit != nil {
+		p.edit(&facts)
 	}
 	m.listing, err = m.List(facts)
 	ok(t, err)

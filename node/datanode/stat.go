@@ -148,12 +148,12 @@ func (s *statistics) tell(ctx context.Context, node, task contracts.ID, method, 
 		return nil, fmt.Errorf("couldn't reach node %s: %w", node, err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, peerRefusal(resp)
+	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return nil, fmt.Errorf("couldn't reach node %s: %w", node, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, refusedBy(resp.StatusCode, b)
 	}
 	return b, nil
 }

@@ -41,7 +41,7 @@ func newStatWorld(t testing.TB) *statWorld {
 	t.Helper()
 	p := newProxy(t)
 	w := &statWorld{world: newWorldOf(t, product{schema: exposureSchema, fields: []string{"exposure"}, modes: []policy.Operation{policy.JointStatistics}, config: "statisticsEpsilonMicro: 40000000\n",
-		facts: func(f *contracts.Facts) {
+		edit: func(f *contracts.Facts) {
 			f.CreditInfo, f.Policy.ConsentRequired, f.Policy.MinimumCohort = false, false, 6
 			f.Modes, f.Policy.Operations = []policy.Operation{policy.JointStatistics}, []policy.Operation{policy.JointStatistics}
 		}}, p.l.Addr().String(), "127.0.0.1:0")}

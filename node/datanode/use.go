@@ -51,20 +51,15 @@ func (n *Node) use(ctx context.Context, agreement contracts.ID, nonce meter.Nonc
 	return u, nil
 }
 
-// peerRefusal reads what another node answered instead.
+// peerRefusal reads another node's no, or says that it failed.
 func peerRefusal(resp *http.Response) error {
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
 		return err
 	}
-	return refusedBy(resp.StatusCode, b)
-}
-
-// refusedBy reads another node's no, or says that it failed.
-func refusedBy(status int, body []byte) error {
 	var p problem
-	if status == http.StatusConflict && json.Unmarshal(body, &p) == nil && p.Code != "" {
-		return &contracts.Refusal{Code: contracts.Code(p.Code), Detail: p.Detail}
+	if resp.StatusCode != http.StatusConflict || json.Unmarshal(b, &p) != nil || p.Code == "" {
+		return fmt.Errorf("the other node answered %s", resp.Status)
 	}
-	return fmt.Errorf("the other node answered %d", status)
+	return &contracts.Refusal{Code: contracts.Code(p.Code), Detail: p.Detail}
 }
