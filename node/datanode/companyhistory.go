@@ -211,7 +211,7 @@ func (l *lookups) localHistory(w http.ResponseWriter, r *http.Request) {
 	if entries == nil {
 		entries = []historyEntry{}
 	}
-	answer(w, map[string]any{"entries": entries, "consents": used, "note": historyNote})
+	answer(w, map[string]any{"entries": entries, "used": used, "note": historyNote})
 }
 
 // historyNote is what a history says and doesn't.

@@ -452,7 +452,7 @@ func TestConsentLookup(t *testing.T) {
 		t.Error("asked twice, billed twice")
 	}
 	h := w.history(companies[2])
-	if len(h.Entries) != 2 || h.Entries[0].Bank != m.Buyer.ID || h.Entries[0].Code != companies[2] || h.Entries[0].Purpose != policy.PreLoan || len(h.Consents) != 1 || h.Consents[0].Used != 2 {
+	if len(h.Entries) != 2 || h.Entries[0].Bank != m.Buyer.ID || h.Entries[0].Code != companies[2] || h.Entries[0].Purpose != policy.PreLoan || len(h.Used) != 1 || h.Used[0].Used != 2 {
 		t.Errorf("history %+v", h)
 	}
 	if h := w.history(companies[3]); len(h.Entries) != 1 || h.Entries[0].Code != companies[3] {
@@ -526,9 +526,9 @@ func (w *lookupWorld) consent(cs []contracts.CreditCode, maxCalls int64) {
 }
 
 type companyHistory struct {
-	Entries  []historyEntry `json:"entries"`
-	Note     string         `json:"note"`
-	Consents []usedConsent  `json:"consents"`
+	Entries []historyEntry `json:"entries"`
+	Note    string         `json:"note"`
+	Used    []usedConsent  `json:"used"`
 }
 
 func (w *lookupWorld) history(code contracts.CreditCode) (h companyHistory) {
