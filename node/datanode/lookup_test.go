@@ -286,12 +286,31 @@ func TestPrivateLookup(t *testing.T) {
 	if got := w.units(d, calls); got != units {
 		t.Errorf("%d units are billed, want %d", got, units)
 	}
+	// The bank's node ends between its question and the answer, which is paid for: the question was kept, and its nonce opens it.
+	q := &localLookup{Agreement: d.Agreement, Operation: policy.PrivateLookup, Purpose: policy.PreLoan}
+	nonce := meter.NewNonce(w.bank.clock.now())
+	var ids [][]byte
+	for _, c := range asked {
+		ids = append(ids, []byte(c))
+	}
+	l := w.bank.n.lookups
+	c, use, err := l.using(d.Agreement)
+	ok(t, err)
+	x, err := l.newAsked(t.Context(), q, nonce, use, ids, nil, c)
+	ok(t, err)
+	req, err := x.request()
+	ok(t, err)
+	paid, err := w.bank.n.use(t.Context(), d.Agreement, nonce, req)
+	ok(t, err)
 	// A restart of both: tables are read again, and serve.
 	for _, x := range []*testNode{w.provider, w.bank} {
 		x.end()
 		x.start()
 	}
 	until(t, "a lookup after the restart", func() error { _, err := w.ask(d, asked[:1], nil); return err })
+	if a = ask(func(q query) { q["nonce"] = hex.EncodeToString(nonce[:]) }); a.Receipt != paid.receipt() {
+		t.Errorf("paid before the restart: %+v, after it %+v", paid.receipt(), a.Receipt)
+	}
 	for _, c := range asked {
 		skip := "vault" // where the provider's own dataset has it
 		if c == companies[20] {

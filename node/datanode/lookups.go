@@ -163,11 +163,13 @@ func (l *lookups) product(version contracts.ID) (p lookupProduct, err error) {
 			return
 		}
 		p.nodes = map[contracts.ID]party{}
-		for _, ps := range partiesOf(v) {
-			for _, x := range ps {
-				if x.node == p.table.Node || x.node == p.table.ConsentNode {
-					p.nodes[x.node] = x
-				}
+		for _, id := range []contracts.ID{p.table.Node, p.table.ConsentNode} {
+			x := read[contracts.Node](v, contracts.KeyNode(id))
+			if x == nil || x.Retired != 0 {
+				continue
+			}
+			if k := read[contracts.Key](v, contracts.KeyKey(x.ReceiptKey)); k != nil {
+				p.nodes[id] = party{id, x.URL, k.Key, x.Since}
 			}
 		}
 	})
