@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -422,6 +423,13 @@ func TestTableFetch(t *testing.T) {
 	a, err := w.ask(d, companies[:2], nil)
 	ok(t, err)
 	right(t, a, companies[:2])
+	// A table that is damaged here is fetched anew.
+	bad = bytes.Clone(table)
+	bad[len(bad)/2] ^= 1
+	w.bank.end()
+	ok(t, os.WriteFile(path, bad, 0o600))
+	w.bank.start()
+	until(t, "a lookup with the table fetched anew", func() error { _, err := w.ask(d, companies[:2], nil); return err })
 	// A freeze stops a fetch, too.
 	m := w.m
 	m.catchUp()
@@ -483,6 +491,8 @@ func TestConsentLookup(t *testing.T) {
 
 	w.sub(t, "refused", func(t *testing.T) { w.refusedTickets(t, d) })
 	w.sub(t, "tickets", func(t *testing.T) { calls, units = calls+1, units+2; w.foreignTickets(t, d) })
+
+	w.sub(t, "at once", func(t *testing.T) { w.sameApplication(t, d) })
 
 	// Used up: three uses of a consent, and no more.
 	_, err = w.ask(d, asked[:1], w.consented)
@@ -557,6 +567,44 @@ func (w *lookupWorld) history(code contracts.CreditCode) (h companyHistory) {
 		w.t.Errorf("note %q", h.Note)
 	}
 	return h
+}
+
+// sameApplication sends one application many times at once: it is one ticket and one use.
+func (w *lookupWorld) sameApplication(t *testing.T, d *contractstest.Deal) {
+	_, use, err := w.bank.n.lookups.using(d.Agreement)
+	ok(t, err)
+	company := companies[5]
+	q, err := lookup.NewQuery(use.commitment, [][]byte{[]byte(company)})
+	ok(t, err)
+	key, err := hex.DecodeString(w.held[company].Key)
+	ok(t, err)
+	a, err := consent.Apply(q, consent.Binding{Agreement: d.Agreement, Bank: w.m.Buyer.ID, Epoch: 1, Nonce: consent.NewNonce(), NotAfter: contracts.Millis(w.bank.clock.now().Add(time.Minute).UnixMilli()),
+		Purpose: policy.PreLoan, Service: w.actor.Node, Version: use.version}, []consent.Held{{Consent: w.held[company].ID, Key: [32]byte(key)}})
+	ok(t, err)
+	var wg sync.WaitGroup
+	tickets := make([][]byte, 8)
+	for i := range tickets {
+		wg.Go(func() {
+			link, err := w.bank.n.pins.Link(w.actor.Node)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer link.CloseIdleConnections()
+			if tickets[i], err = w.bank.n.lookups.applyTo(t.Context(), link, "https://"+w.steward.proxy.l.Addr().String(), a.Bytes()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, x := range tickets {
+		if !bytes.Equal(x, tickets[0]) {
+			t.Error("one application brought two tickets")
+		}
+	}
+	if h := w.history(company); len(h.Entries) != 1 || h.Used[0].Used != 1 {
+		t.Errorf("history %+v", h)
+	}
 }
 
 // refusedTickets are refused by the consent service.

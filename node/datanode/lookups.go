@@ -38,6 +38,7 @@ type lookups struct {
 	mu       sync.Mutex
 	building map[contracts.ID]*tableBuild    // by version
 	fetching map[contracts.Hash]*tableFetch  // by root
+	issuing  map[[32]byte]chan struct{}      // applications that are being answered
 	opening  sync.Mutex                      // one table is read at a time
 	served   map[contracts.ID]*servedTable   // by version; with opening
 	fetched  map[contracts.Hash]*openedTable // by root; with opening
@@ -51,7 +52,7 @@ type openedTable struct {
 }
 
 func lookupMode(n *Node) (_ *mode, err error) {
-	l := &lookups{n: n, dir: filepath.Join(n.cfg.Dir, "lookup"), building: map[contracts.ID]*tableBuild{}, fetching: map[contracts.Hash]*tableFetch{},
+	l := &lookups{n: n, dir: filepath.Join(n.cfg.Dir, "lookup"), building: map[contracts.ID]*tableBuild{}, fetching: map[contracts.Hash]*tableFetch{}, issuing: map[[32]byte]chan struct{}{},
 		served: map[contracts.ID]*servedTable{}, fetched: map[contracts.Hash]*openedTable{}}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	defer func() {
