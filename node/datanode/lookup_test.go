@@ -264,6 +264,12 @@ func TestPrivateLookup(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// Fifteen companies of a table of twenty: somebody may be walking through the register.
+	var st struct{ Problems map[string]string }
+	ok(t, w.provider.ask(http.MethodGet, "/v1/status", nil, &st))
+	if got := st.Problems["lookups of agreement "+string(d.Agreement)]; !strings.Contains(got, "the table has 20") {
+		t.Errorf("problems %v", st.Problems)
+	}
 	w.sub(t, "wire", func(t *testing.T) { w.wireLookups(t, d) })
 
 	// The next epoch: another key and table. What was asked in the epoch before can still be opened, with its nonce.

@@ -39,6 +39,7 @@ type lookups struct {
 	building map[contracts.ID]*tableBuild    // by version
 	fetching map[contracts.Hash]*tableFetch  // by root
 	issuing  map[[32]byte]chan struct{}      // applications that are being answered
+	watched  map[contracts.ID]watched        // by agreement
 	opening  sync.Mutex                      // one table is read at a time
 	served   map[contracts.ID]*servedTable   // by version; with opening
 	fetched  map[contracts.Hash]*openedTable // by root; with opening
@@ -52,7 +53,7 @@ type openedTable struct {
 }
 
 func lookupMode(n *Node) (_ *mode, err error) {
-	l := &lookups{n: n, dir: filepath.Join(n.cfg.Dir, "lookup"), building: map[contracts.ID]*tableBuild{}, fetching: map[contracts.Hash]*tableFetch{}, issuing: map[[32]byte]chan struct{}{},
+	l := &lookups{n: n, dir: filepath.Join(n.cfg.Dir, "lookup"), building: map[contracts.ID]*tableBuild{}, fetching: map[contracts.Hash]*tableFetch{}, issuing: map[[32]byte]chan struct{}{}, watched: map[contracts.ID]watched{},
 		served: map[contracts.ID]*servedTable{}, fetched: map[contracts.Hash]*openedTable{}}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	defer func() {
