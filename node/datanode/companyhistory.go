@@ -143,18 +143,17 @@ func (h *histories) issued(application []byte, now contracts.Millis) (ticket []b
 	return ticket, nil
 }
 
-// of gives a company's history, the latest first, and how often in all.
+// of gives a company's history, the latest first, not more than most entries.
 func (h *histories) of(code contracts.CreditCode, most int) (entries []historyEntry, err error) {
 	prefix := h.company(code)
 	err = h.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(historyBucket).Cursor()
 		after := append(append([]byte{}, prefix...), 0xff)
-		k, v := c.Seek(after)
-		if k == nil {
-			k, v = c.Last()
-		} else {
-			k, v = c.Prev()
+		step := c.Prev // from the first entry of the next company
+		if k, _ := c.Seek(after); k == nil {
+			step = c.Last
 		}
+		k, v := step()
 		for ; k != nil && len(k) == len(prefix)+16 && hmac.Equal(k[:len(prefix)], prefix) && len(entries) < most; k, v = c.Prev() {
 			b, err := h.box.open(string(k), v)
 			if err != nil {
@@ -211,7 +210,7 @@ func (l *lookups) localHistory(w http.ResponseWriter, r *http.Request) {
 	if entries == nil {
 		entries = []historyEntry{}
 	}
-	answer(w, map[string]any{"entries": entries, "consents": used, "note": historyNote})
+	answer(w, map[string]any{"entries": entries, "used": used, "note": historyNote})
 }
 
 // historyNote is what a history says and doesn't.

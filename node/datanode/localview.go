@@ -107,6 +107,11 @@ func (n *Node) localStatus(w http.ResponseWriter, r *http.Request) {
 			datasets = append(datasets, localDataset{name, d.Digest(), d.Rows(), d.AsOf})
 		}
 	}
-	answer(w, map[string]any{"member": n.cfg.Member, "node": n.cfg.Node, "followed": st.Size, "head": st.Head, "fresh": st.Fresh, "peers": n.peerAddr,
+	service := false
+	n.follower.View(func(v follow.View) {
+		m := read[contracts.Member](v, contracts.KeyMember(n.cfg.Member))
+		service = m != nil && m.Has(contracts.RoleConsentService)
+	})
+	answer(w, map[string]any{"member": n.cfg.Member, "node": n.cfg.Node, "consentService": service, "followed": st.Size, "head": st.Head, "fresh": st.Fresh, "peers": n.peerAddr,
 		"datasets": datasets, "problems": problems})
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -263,6 +264,12 @@ func TestPrivateLookup(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// Fifteen companies of a table of twenty: somebody may be walking through the register.
+	var st struct{ Problems map[string]string }
+	ok(t, w.provider.ask(http.MethodGet, "/v1/status", nil, &st))
+	if got := st.Problems["lookups of agreement "+string(d.Agreement)]; !strings.Contains(got, "the table has 20") {
+		t.Errorf("problems %v", st.Problems)
+	}
 	w.sub(t, "wire", func(t *testing.T) { w.wireLookups(t, d) })
 
 	// The next epoch: another key and table. What was asked in the epoch before can still be opened, with its nonce.
@@ -286,12 +293,31 @@ func TestPrivateLookup(t *testing.T) {
 	if got := w.units(d, calls); got != units {
 		t.Errorf("%d units are billed, want %d", got, units)
 	}
+	// The bank's node ends between its question and the answer, which is paid for: the question was kept, and its nonce opens it.
+	q := &localLookup{Agreement: d.Agreement, Operation: policy.PrivateLookup, Purpose: policy.PreLoan}
+	nonce := meter.NewNonce(w.bank.clock.now())
+	var ids [][]byte
+	for _, c := range asked {
+		ids = append(ids, []byte(c))
+	}
+	l := w.bank.n.lookups
+	c, use, err := l.using(d.Agreement)
+	ok(t, err)
+	x, err := l.newAsked(t.Context(), q, nonce, use, ids, nil, c)
+	ok(t, err)
+	req, err := x.request()
+	ok(t, err)
+	paid, err := w.bank.n.use(t.Context(), d.Agreement, nonce, req)
+	ok(t, err)
 	// A restart of both: tables are read again, and serve.
 	for _, x := range []*testNode{w.provider, w.bank} {
 		x.end()
 		x.start()
 	}
 	until(t, "a lookup after the restart", func() error { _, err := w.ask(d, asked[:1], nil); return err })
+	if a = ask(func(q query) { q["nonce"] = hex.EncodeToString(nonce[:]) }); a.Receipt != paid.receipt() {
+		t.Errorf("paid before the restart: %+v, after it %+v", paid.receipt(), a.Receipt)
+	}
 	for _, c := range asked {
 		skip := "vault" // where the provider's own dataset has it
 		if c == companies[20] {
@@ -403,6 +429,13 @@ func TestTableFetch(t *testing.T) {
 	a, err := w.ask(d, companies[:2], nil)
 	ok(t, err)
 	right(t, a, companies[:2])
+	// A table that is damaged here is fetched anew.
+	bad = bytes.Clone(table)
+	bad[len(bad)/2] ^= 1
+	w.bank.end()
+	ok(t, os.WriteFile(path, bad, 0o600))
+	w.bank.start()
+	until(t, "a lookup with the table fetched anew", func() error { _, err := w.ask(d, companies[:2], nil); return err })
 	// A freeze stops a fetch, too.
 	m := w.m
 	m.catchUp()
@@ -452,7 +485,7 @@ func TestConsentLookup(t *testing.T) {
 		t.Error("asked twice, billed twice")
 	}
 	h := w.history(companies[2])
-	if len(h.Entries) != 2 || h.Entries[0].Bank != m.Buyer.ID || h.Entries[0].Code != companies[2] || h.Entries[0].Purpose != policy.PreLoan || len(h.Consents) != 1 || h.Consents[0].Used != 2 {
+	if len(h.Entries) != 2 || h.Entries[0].Bank != m.Buyer.ID || h.Entries[0].Code != companies[2] || h.Entries[0].Purpose != policy.PreLoan || len(h.Used) != 1 || h.Used[0].Used != 2 {
 		t.Errorf("history %+v", h)
 	}
 	if h := w.history(companies[3]); len(h.Entries) != 1 || h.Entries[0].Code != companies[3] {
@@ -464,6 +497,8 @@ func TestConsentLookup(t *testing.T) {
 
 	w.sub(t, "refused", func(t *testing.T) { w.refusedTickets(t, d) })
 	w.sub(t, "tickets", func(t *testing.T) { calls, units = calls+1, units+2; w.foreignTickets(t, d) })
+
+	w.sub(t, "at once", func(t *testing.T) { w.sameApplication(t, d) })
 
 	// Used up: three uses of a consent, and no more.
 	_, err = w.ask(d, asked[:1], w.consented)
@@ -526,9 +561,9 @@ func (w *lookupWorld) consent(cs []contracts.CreditCode, maxCalls int64) {
 }
 
 type companyHistory struct {
-	Entries  []historyEntry `json:"entries"`
-	Note     string         `json:"note"`
-	Consents []usedConsent  `json:"consents"`
+	Entries []historyEntry `json:"entries"`
+	Note    string         `json:"note"`
+	Used    []usedConsent  `json:"used"`
 }
 
 func (w *lookupWorld) history(code contracts.CreditCode) (h companyHistory) {
@@ -538,6 +573,44 @@ func (w *lookupWorld) history(code contracts.CreditCode) (h companyHistory) {
 		w.t.Errorf("note %q", h.Note)
 	}
 	return h
+}
+
+// sameApplication sends one application many times at once: it is one ticket and one use.
+func (w *lookupWorld) sameApplication(t *testing.T, d *contractstest.Deal) {
+	_, use, err := w.bank.n.lookups.using(d.Agreement)
+	ok(t, err)
+	company := companies[5]
+	q, err := lookup.NewQuery(use.commitment, [][]byte{[]byte(company)})
+	ok(t, err)
+	key, err := hex.DecodeString(w.held[company].Key)
+	ok(t, err)
+	a, err := consent.Apply(q, consent.Binding{Agreement: d.Agreement, Bank: w.m.Buyer.ID, Epoch: 1, Nonce: consent.NewNonce(), NotAfter: contracts.Millis(w.bank.clock.now().Add(time.Minute).UnixMilli()),
+		Purpose: policy.PreLoan, Service: w.actor.Node, Version: use.version}, []consent.Held{{Consent: w.held[company].ID, Key: [32]byte(key)}})
+	ok(t, err)
+	var wg sync.WaitGroup
+	tickets := make([][]byte, 8)
+	for i := range tickets {
+		wg.Go(func() {
+			link, err := w.bank.n.pins.Link(w.actor.Node)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer link.CloseIdleConnections()
+			if tickets[i], err = w.bank.n.lookups.applyTo(t.Context(), link, "https://"+w.steward.proxy.l.Addr().String(), a.Bytes()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, x := range tickets {
+		if !bytes.Equal(x, tickets[0]) {
+			t.Error("one application brought two tickets")
+		}
+	}
+	if h := w.history(company); len(h.Entries) != 1 || h.Used[0].Used != 1 {
+		t.Errorf("history %+v", h)
+	}
 }
 
 // refusedTickets are refused by the consent service.

@@ -52,7 +52,10 @@ func (l *lookups) whole(ctx context.Context, c *consumer, k *lookup.Commitment) 
 	}
 	l.opening.Lock()
 	defer l.opening.Unlock()
-	return l.fetched[k.Root], nil
+	if t = l.fetched[k.Root]; t == nil {
+		return nil, errors.New("couldn't keep the table: its epoch is over")
+	}
+	return t, nil
 }
 
 // fetch begins to fetch a table, or joins whoever did.
@@ -78,7 +81,14 @@ func (l *lookups) fetch(c *consumer, k *lookup.Commitment) *tableFetch {
 func (l *lookups) fetchTable(ctx context.Context, f *tableFetch, c *consumer, k *lookup.Commitment) error {
 	name := l.fetchedPath(k)
 	err := l.take(ctx, name, k)
-	if !errors.Is(err, os.ErrNotExist) {
+	var damaged *contracts.Refusal
+	switch {
+	case errors.As(err, &damaged):
+		l.n.log.Error("a lookup table is damaged here, it is fetched anew", "version", k.Version, "epoch", k.Epoch, "err", err)
+		if err := os.Remove(name); err != nil {
+			return fmt.Errorf("couldn't remove a damaged table: %w", err)
+		}
+	case !errors.Is(err, os.ErrNotExist):
 		return err
 	}
 	h, err := l.head(ctx, c, k)
@@ -158,6 +168,10 @@ func (l *lookups) take(ctx context.Context, path string, k *lookup.Commitment) e
 
 // fetchRest appends what is missing from at on, for as long as the connection holds.
 func (l *lookups) fetchRest(ctx context.Context, part *os.File, at int64, f *tableFetch, c *consumer, k *lookup.Commitment) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stalled := time.AfterFunc(requestTimeout, cancel)
+	defer stalled.Stop()
 	resp, err := l.get(ctx, c, "table", map[string]string{"Range": "bytes=" + strconv.FormatInt(at, 10) + "-", "If-Range": `"` + string(k.Root) + `"`})
 	if err != nil {
 		return err
@@ -166,13 +180,17 @@ func (l *lookups) fetchRest(ctx context.Context, part *os.File, at int64, f *tab
 	if resp.StatusCode == http.StatusOK && at > 0 || resp.Header.Get("ETag") != `"`+string(k.Root)+`"` {
 		return &contracts.Refusal{Code: "lookup.table", Detail: "the provider's node serves another table than the committed one"}
 	}
-	_, err = io.Copy(part, io.TeeReader(io.LimitReader(resp.Body, f.of.Load()-at), countTo{&f.have}))
+	_, err = io.Copy(part, io.TeeReader(io.LimitReader(resp.Body, f.of.Load()-at), arrived(func(n int) {
+		f.have.Add(int64(n))
+		stalled.Reset(requestTimeout)
+	})))
 	return errors.Join(err, part.Sync())
 }
 
-type countTo struct{ n *atomic.Int64 }
+// arrived is told how much came.
+type arrived func(n int)
 
-func (c countTo) Write(b []byte) (int, error) { c.n.Add(int64(len(b))); return len(b), nil }
+func (a arrived) Write(b []byte) (int, error) { a(len(b)); return len(b), nil }
 
 // head gives the table's head, found to be of the committed table.
 func (l *lookups) head(ctx context.Context, c *consumer, k *lookup.Commitment) (*lookup.Head, error) {
@@ -199,6 +217,8 @@ func (l *lookups) buckets(ctx context.Context, c *consumer, k *lookup.Commitment
 }
 
 func (l *lookups) message(ctx context.Context, c *consumer, what string, most int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	resp, err := l.get(ctx, c, what, nil)
 	if err != nil {
 		return nil, err

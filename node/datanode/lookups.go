@@ -38,6 +38,8 @@ type lookups struct {
 	mu       sync.Mutex
 	building map[contracts.ID]*tableBuild    // by version
 	fetching map[contracts.Hash]*tableFetch  // by root
+	issuing  map[[32]byte]chan struct{}      // applications that are being answered
+	watched  map[contracts.ID]watched        // by agreement
 	opening  sync.Mutex                      // one table is read at a time
 	served   map[contracts.ID]*servedTable   // by version; with opening
 	fetched  map[contracts.Hash]*openedTable // by root; with opening
@@ -51,7 +53,7 @@ type openedTable struct {
 }
 
 func lookupMode(n *Node) (_ *mode, err error) {
-	l := &lookups{n: n, dir: filepath.Join(n.cfg.Dir, "lookup"), building: map[contracts.ID]*tableBuild{}, fetching: map[contracts.Hash]*tableFetch{},
+	l := &lookups{n: n, dir: filepath.Join(n.cfg.Dir, "lookup"), building: map[contracts.ID]*tableBuild{}, fetching: map[contracts.Hash]*tableFetch{}, issuing: map[[32]byte]chan struct{}{}, watched: map[contracts.ID]watched{},
 		served: map[contracts.ID]*servedTable{}, fetched: map[contracts.Hash]*openedTable{}}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	defer func() {
@@ -163,11 +165,13 @@ func (l *lookups) product(version contracts.ID) (p lookupProduct, err error) {
 			return
 		}
 		p.nodes = map[contracts.ID]party{}
-		for _, ps := range partiesOf(v) {
-			for _, x := range ps {
-				if x.node == p.table.Node || x.node == p.table.ConsentNode {
-					p.nodes[x.node] = x
-				}
+		for _, id := range []contracts.ID{p.table.Node, p.table.ConsentNode} {
+			x := read[contracts.Node](v, contracts.KeyNode(id))
+			if x == nil || x.Retired != 0 {
+				continue
+			}
+			if k := read[contracts.Key](v, contracts.KeyKey(x.ReceiptKey)); k != nil {
+				p.nodes[id] = party{id, x.URL, k.Key, x.Since}
 			}
 		}
 	})

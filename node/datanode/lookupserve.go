@@ -127,7 +127,37 @@ func (l *lookups) evaluate(ctx context.Context, pass *gate.Pass, q *lookup.Reque
 	if err != nil {
 		return meter.Result{}, err
 	}
+	l.watch(ctx, pass.Agreement, t.commitment, int64(q.Len()))
 	return meter.Result{Body: canon.Marshal(Body{Outcome: meter.Found.String(), Payload: answer}), Outcome: meter.Found, Snapshot: t.commitment.Dataset.Bytes()}, nil
+}
+
+// watch raises an alarm when a bank has asked about half as many companies in an epoch as the table has, and each time
+// that doubles: whoever walks through the register opens the table row by row. It refuses nothing: quota and price do. It
+// counts since the node started.
+func (l *lookups) watch(ctx context.Context, agreement contracts.ID, c *lookup.Commitment, n int64) {
+	l.mu.Lock()
+	w := l.watched[agreement]
+	if w.epoch != c.Epoch || w.version != c.Version {
+		w = watched{version: c.Version, epoch: c.Epoch, alarm: max(1, c.Rows/2)}
+	}
+	w.units += n
+	raised := w.units >= w.alarm
+	for w.units >= w.alarm {
+		w.alarm *= 2
+	}
+	l.watched[agreement] = w
+	l.mu.Unlock()
+	if raised {
+		l.n.log.WarnContext(ctx, "an agreement's lookups cover much of the table", "agreement", agreement, "epoch", c.Epoch, "asked", w.units, "rows", c.Rows)
+		l.n.trouble("lookups of agreement "+string(agreement), fmt.Sprintf("%d companies were asked about in epoch %d, the table has %d", w.units, c.Epoch, c.Rows))
+	}
+}
+
+// watched is what was asked under an agreement in one epoch.
+type watched struct {
+	version      contracts.ID
+	epoch        int64
+	units, alarm int64 // alarm: raised when units come to this
 }
 
 // serveTable serves what an agreement's buyer fetches beside the calls:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,7 @@ func (l *lookups) issue(ctx context.Context, who peer.Identity, body []byte) ([]
 	if b.Bank != who.Member {
 		return nil, &contracts.Refusal{Code: consent.TicketForeign, Detail: "the application is another bank's"}
 	}
+	defer l.oneAtATime(sha256.Sum256(body))()
 	now := contracts.Millis(l.n.now().UnixMilli())
 	if old, err := l.asked.issued(body, now); err != nil || old != nil {
 		return old, err
@@ -98,6 +100,28 @@ func (l *lookups) issue(ctx context.Context, who peer.Identity, body []byte) ([]
 	}
 	raw := t.Bytes()
 	return raw, l.asked.add(body, raw, b.NotAfter, entries)
+}
+
+// oneAtATime waits until nobody else answers the same application: a bank that gave up waiting sends it again. What it
+// gives lets the next one go on.
+func (l *lookups) oneAtATime(application [32]byte) (end func()) {
+	for {
+		l.mu.Lock()
+		busy, there := l.issuing[application]
+		if !there {
+			done := make(chan struct{})
+			l.issuing[application] = done
+			l.mu.Unlock()
+			return func() {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				delete(l.issuing, application)
+				close(done)
+			}
+		}
+		l.mu.Unlock()
+		<-busy
+	}
 }
 
 // ofClaim says which claim is refused.

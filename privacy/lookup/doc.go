@@ -27,6 +27,8 @@
 // tag: the provider made the tags and knows whose each is. So there are two ways to the records and no third: the whole
 // table, which tells nothing, or a bucket of at least Cohort records, all that begin with some bits of the tag, which
 // tells that the company is one of those, or is none that the table holds. When and how often a bank asks is not hidden.
+// The cohort holds within an epoch. The next one mixes companies into other buckets: who asks by bucket about the same
+// company in every epoch, at times that give it away, lets the provider intersect them. Watching is done with the table.
 //
 // The bank learns the rows whose evaluation it paid for, that other ids have no row, how many rows there are and how
 // long the longest may be. It can't evaluate more ids than it sends elements (one-more gap Diffie–Hellman, random

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 
 	"github.com/cloudflare/circl/group"
-	"github.com/cloudflare/circl/zk/dleq"
 )
 
 // Evaluator is the provider's side of one committed epoch. It is safe for concurrent use.
@@ -55,13 +54,9 @@ func (e *Evaluator) Evaluate(ctx context.Context, q *Request) ([]byte, error) {
 		nonces[i] = e.nonce()
 	}
 	err := e.spread(ctx, n, ProofIDs, func(lo, hi int) error {
-		p, err := dleq.Prover{Params: proofParams}.ProveBatchWithRandomnessRFC9497(e.key.k, e.key.public, in[lo:hi], out[lo:hi], nonces[lo/ProofIDs])
-		if err != nil {
-			return err
-		}
-		b, err := p.MarshalBinary()
-		copy(a.proofs[lo/ProofIDs*proofBytes:], b)
-		return err
+		c := &chunk{in[lo:hi], out[lo:hi], q.elements[lo*ElementBytes : hi*ElementBytes], a.elements[lo*ElementBytes : hi*ElementBytes]}
+		c.prove(e.key, nonces[lo/ProofIDs]).append(a.proofs[lo/ProofIDs*proofBytes:][:0])
+		return nil
 	})
 	if err != nil {
 		return nil, err

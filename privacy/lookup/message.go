@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 
 	"github.com/cloudflare/circl/group"
-	"github.com/cloudflare/circl/zk/dleq"
 
 	"github.com/bund-exchange/bund/contracts"
 )
@@ -93,10 +92,10 @@ func parseResponse(b []byte) (*response, error) {
 	return a, nil
 }
 
-func (a *response) proof(chunk int) (*dleq.Proof, error) {
-	p := new(dleq.Proof)
-	if err := p.UnmarshalBinary(r255, a.proofs[chunk*proofBytes:(chunk+1)*proofBytes]); err != nil {
-		return nil, refuse(BadProof, "a proof is not in its canonical form")
+func (a *response) proof(chunk int) (proof, error) {
+	p, ok := parseProof(a.proofs[chunk*proofBytes : (chunk+1)*proofBytes])
+	if !ok {
+		return p, refuse(BadProof, "a proof is not in its canonical form")
 	}
 	return p, nil
 }

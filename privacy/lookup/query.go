@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 
 	"github.com/cloudflare/circl/group"
-	"github.com/cloudflare/circl/zk/dleq"
 )
 
 // Query is a bank's question and its secret: the ids, and what hides each of them. Without it the answer, which is paid
@@ -103,7 +102,8 @@ func (q *Query) Finalize(ctx context.Context, answer []byte) (*Evaluated, error)
 		if err != nil {
 			return err
 		}
-		if !(dleq.Verifier{Params: proofParams}).VerifyBatchRFC9497(key, q.blinded[lo:hi], evaluated[lo:hi], p) {
+		c := &chunk{q.blinded[lo:hi], evaluated[lo:hi], q.request.elements[lo*ElementBytes : hi*ElementBytes], a.elements[lo*ElementBytes : hi*ElementBytes]}
+		if !p.proves(c, key) {
 			return refuse(BadProof, "evaluated by another key than the committed one, in another order, or for another request")
 		}
 		return nil

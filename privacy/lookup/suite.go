@@ -1,12 +1,10 @@
 package lookup
 
 import (
-	"crypto"
 	"crypto/sha512"
 	"encoding/binary"
 
 	"github.com/cloudflare/circl/group"
-	"github.com/cloudflare/circl/zk/dleq"
 
 	"github.com/bund-exchange/bund/contracts"
 )
@@ -24,9 +22,8 @@ const (
 const contextString = "OPRFV1-\x01-" + contracts.LookupSuite
 
 var (
-	r255        = group.Ristretto255
-	toGroupDST  = []byte("HashToGroup-" + contextString)
-	proofParams = dleq.Params{G: r255, H: crypto.SHA512, DST: []byte(contextString)}
+	r255       = group.Ristretto255
+	toGroupDST = []byte("HashToGroup-" + contextString)
 )
 
 // Point gives the element of an id, H(id) in the package's words.

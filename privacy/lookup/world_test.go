@@ -117,15 +117,7 @@ func newWorldOf(t testing.TB, epoch int64, n int, p Plan) *world {
 	return w
 }
 
-// ask asks about ids and opens the whole table's records.
-func (w *world) ask(t testing.TB, ids [][]byte) []Answer {
-	t.Helper()
-	e := w.evaluated(t, ids)
-	as, err := e.Open(w.table.Head(), w.table)
-	ok(t, err)
-	return as
-}
-
+// evaluated asks about ids, over the wire.
 func (w *world) evaluated(t testing.TB, ids [][]byte) *Evaluated {
 	t.Helper()
 	q, err := NewQuery(w.c, ids)

@@ -36,6 +36,9 @@ const modes = [
     about: ['仅可查询账本上有授权的企业，供方仍不知是谁。凭证五分钟内有效；撤回后不再签发；已打开的行在密钥期内仍可打开。', 'Only companies whose consent is on the ledger; the provider still does not learn which. A ticket lives five minutes at most, none is given after revocation, opened rows stay open until the key epoch ends.'],
     learns: { you: ['有授权企业的行', 'the rows of those who consented'], provider: ['笔数、目的、时间；不知是谁', 'how many, for what, when; never which'], service: ['本行、企业、时间', 'you, the company, the time'], market },
     adversary: ['授权服务与供方合谋可知是谁', 'the consent service and the provider together can learn which'] },
+  { op: 'history', own: true, name: ['企业自己的历史', 'a company’s own history'], path: '/v1/company-histories', form: ['subject'],
+    about: ['授权服务为企业保留的历史：谁、何时、为何取得过关于它的凭证。只给企业本人看，先核实身份。', 'What the consent service keeps for a company: who was given a ticket about it, when and for what. For the company alone, once you know that it is the company.'],
+    learns: { you: ['该企业的历史', 'the history of that company'], others: ['无', 'nothing'] }, adversary: ['授权服务与供方合谋可知是谁', 'the consent service and the provider together can learn which'] },
   { op: 'compute', name: ['统计计算', 'compute'], path: '/v1/computations', form: ['agreement', 'purpose', 'fields', 'spec'],
     about: ['在供方节点内计算，只返回加噪的汇总；样本过小不返回，隐私预算由全部使用方共用。', 'Computed inside the provider’s node; only noisy aggregates leave. Small cohorts are left out; the privacy budget is shared by all consumers.'],
     learns: { you: ['加噪汇总，及所耗预算', 'noisy aggregates, and the budget spent'], provider: ['查询的全文', 'the whole query'], market }, adversary: ['差分隐私 (ε, δ)', 'differential privacy (ε, δ)'] },
@@ -51,6 +54,7 @@ const modes = [
 
 let lang = (localStorage.getItem('lang') ?? (navigator.language.startsWith('zh') ? '0' : '1')) === '1' ? 1 : 0
 let deals = []
+let service = false // this node's member runs the consent service
 let chosen = modes[0]
 let last // answer shown
 
@@ -82,7 +86,7 @@ const called = (d) => (lang ? d.titleEn : d.title) || `${d.agreement.slice(0, 8)
 function usable (op) { return deals.filter((d) => d.role === 'consumer' && d.state === 'active' && d.grant === 'active' && (d.policy.operations ?? []).includes(op)) }
 
 function showModes () {
-  $('modes').replaceChildren(...modes.map((m) => {
+  $('modes').replaceChildren(...modes.filter((m) => !m.own || service).map((m) => {
     const b = make('button', m.name[lang], { type: 'button', role: 'tab', 'aria-selected': m === chosen })
     b.onclick = () => { chosen = m; last = undefined; $('answer').replaceChildren(); $('progress').textContent = ''; showModes() }
     return b
@@ -102,8 +106,8 @@ function row (head, cell) {
 function showForm () {
   const f = $('query')
   f.replaceChildren()
-  const ds = usable(chosen.op)
-  if (!ds.length) { f.append(make('p', say('none'), { class: 'quiet' })); return }
+  const ds = chosen.own ? [] : usable(chosen.op)
+  if (!chosen.own && !ds.length) { f.append(make('p', say('none'), { class: 'quiet' })); return }
   const deal = () => ds.find((d) => d.agreement === f.elements.agreement.value) ?? ds[0]
   for (const name of chosen.form) {
     const l = make('label')
@@ -125,7 +129,7 @@ function showForm () {
     l.append(e)
     f.append(l)
   }
-  f.elements.agreement.onchange = () => {
+  if (f.elements.agreement) f.elements.agreement.onchange = () => {
     if (f.elements.fields) f.elements.fields.value = deal().policy.fields.join(',')
     f.elements.purpose.replaceChildren(...deal().policy.purposes.map((p) => make('option', say(p), { value: p })))
   }
@@ -145,7 +149,7 @@ function showForm () {
 
 function request (es) {
   const lines = (s) => s.split(/\s*\n\s*/).filter(Boolean)
-  const q = { operation: chosen.op }
+  const q = chosen.own ? {} : { operation: chosen.op }
   for (const name of chosen.form) {
     const v = es[name].value.trim()
     if (v === '') continue
@@ -158,7 +162,8 @@ function request (es) {
   return chosen.body ? chosen.body(q) : q
 }
 
-function value (v) {
+function value (v, key) {
+  if (key === 'time' || key === 'asOf' || key === 'knownAt') return make('td', v ? new Date(Number(v)).toLocaleString(lang ? 'en' : 'zh-CN', { timeZone: 'Asia/Shanghai' }) : '')
   if (v === null || typeof v !== 'object') return make('td', String(v))
   const td = make('td')
   if (Array.isArray(v) && v.length && v.every((x) => x && typeof x === 'object')) {
@@ -169,14 +174,14 @@ function value (v) {
     t.append(h)
     for (const x of v.slice(0, 200)) {
       const r = make('tr')
-      r.append(...keys.map((k) => value(x[k] ?? '')))
+      r.append(...keys.map((k) => value(x[k] ?? '', k)))
       t.append(r)
     }
     td.append(t)
   } else if (Array.isArray(v)) td.textContent = v.slice(0, 500).join(', ')
   else {
     const t = make('table')
-    for (const [k, x] of Object.entries(v)) t.append(row(k, value(x)))
+    for (const [k, x] of Object.entries(v)) t.append(row(k, value(x, k)))
     td.append(t)
   }
   return td
@@ -188,7 +193,7 @@ function showAnswer (a) {
   const evidence = make('table')
   for (const [k, v] of Object.entries(a)) {
     if (v === '' || v === null || v === 0 || k === 'learnt') continue
-    (['receipt', 'nonce', 'snapshot'].includes(k) ? evidence : t).append(row(say(k), value(v)))
+    (['receipt', 'nonce', 'snapshot'].includes(k) ? evidence : t).append(row(say(k), value(v, k)))
   }
   $('answer').replaceChildren(t)
   if (a.learnt) {
@@ -210,6 +215,7 @@ function showRefusal (e) {
 async function room () {
   const [st, ag] = await Promise.all([ask('GET', '/v1/status'), ask('GET', '/v1/agreements')])
   deals = ag.agreements
+  if (service !== !!st.consentService) { service = !service; showModes() }
   $('where').textContent = `${say('followed')} ${st.followed} · ${st.node.slice(0, 8)}`
   $('problems').textContent = Object.entries(st.problems ?? {}).map(([k, v]) => `${k}: ${v}`).join(' · ')
   const t = make('table')
