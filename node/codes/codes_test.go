@@ -49,7 +49,7 @@ var relayed = map[string]string{
 	"consent.refuse":       "code",
 	"datanode.serveTable":  "cr.Code mr.Code",
 	"datanode.serveTicket": "no.Code",
-	"datanode.refusedBy": "contracts.Code(p.Code)", // of the other node
+	"datanode.refusedBy":   "contracts.Code(p.Code)", // of the other node
 	"datanode.peer":        "refusal.Code",
 	"envelope.refuse":      "code",
 	"stats.refuse":         "code",
