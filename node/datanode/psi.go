@@ -42,12 +42,13 @@ var psiFrameElements int64 = psi.DefaultFrameElements
 
 // Life and bounds of a session.
 const (
-	psiLife      = 48 * time.Hour
-	psiMaxIDs    = meter.MaxUnits // of the bank's list
-	psiProtocol  = "psi"
-	psiSweep     = time.Minute
-	psiPause     = time.Second // after a failure, doubling
-	psiLongPause = time.Minute
+	psiLife       = 48 * time.Hour
+	psiMaxIDs     = meter.MaxUnits // of the bank's list
+	psiProtocol   = "psi"
+	psiSweep      = time.Minute
+	psiOpenWithin = 30 * time.Second // one try of the opening call
+	psiPause      = time.Second      // after a failure, doubling
+	psiLongPause  = time.Minute
 )
 
 func psiMode(n *Node) (_ *mode, err error) {

@@ -104,6 +104,7 @@ func (p *intersecting) resumeAsked() error {
 	if err != nil {
 		return fmt.Errorf("couldn't read intersections: %w", err)
 	}
+	var open []contracts.ID
 	for _, e := range entries {
 		b, err := os.ReadFile(filepath.Join(p.dir, e.Name(), askedFile))
 		if errors.Is(err, os.ErrNotExist) {
@@ -120,8 +121,11 @@ func (p *intersecting) resumeAsked() error {
 		}
 		p.asked[a.Session] = a
 		if !a.over() {
-			p.pursue(a.Session)
+			open = append(open, a.Session)
 		}
+	}
+	for _, id := range open {
+		p.pursue(id)
 	}
 	return nil
 }
@@ -186,7 +190,7 @@ func (p *intersecting) pursue(id contracts.ID) {
 
 // pursueOnce goes on as far as it gets.
 func (p *intersecting) pursueOnce(id contracts.ID) error {
-	ctx, cancel := context.WithTimeout(p.ctx, p.n.patience)
+	ctx, cancel := context.WithTimeout(p.ctx, psiOpenWithin)
 	err := p.open(ctx, id)
 	cancel()
 	var no *meter.Refusal
