@@ -73,6 +73,8 @@ var Parts = []Part{
 		{"session.malformed", Refusal, "请求不是会话规定的形式", "The request is not in a session's one form.", "双方使用同一版本", "Use the same version on both sides."},
 	}},
 	{"隐私求交", "Set intersection", []Doc{
+		{"intersection.unknown", Refusal, "本节点没有此编号的求交", "This node has no intersection with this id.", "核对编号", "Check the id."},
+		{"intersection.underway", Refusal, "求交尚未结束", "The intersection is not over.", "等待其结束", "Wait until it is."},
 		{"psi.frame", Refusal, "消息帧不是该处应有的形式", "A frame is not of the form that is due.", "双方使用同一版本", "Use the same version on both sides."},
 		{"psi.order", Refusal, "消息帧重放、缺失或次序不对", "A frame was replayed, left out, or is out of place.", "对方未按协议执行；重新发起会话", "The other side did not follow the protocol; open a new session."},
 		{"psi.params", Refusal, "对方的参数、角色或会话不符", "The other side's parameters, role or session are others.", "核对协议与双方版本", "Compare the agreement and both sides' versions."},

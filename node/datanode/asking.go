@@ -49,7 +49,7 @@ func (c *command) get(file, method, path string, body, v any) error {
 	return nil
 }
 
-// send asks the running node. An answer that isn't a good one is an error; a *problem when it is a refusal.
+// send asks the running node; a body that is an io.Reader is sent as it is, any other as JSON. An answer that isn't a good one is an error; a *problem when it is a refusal.
 func (c *command) send(file, method, path string, body any) (*http.Response, error) {
 	cfg, err := ReadConfig(file)
 	if err != nil {
@@ -62,11 +62,15 @@ func (c *command) send(file, method, path string, body any) (*http.Response, err
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
+	reader, raw := body.(io.Reader)
+	if !raw {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		reader = bytes.NewReader(b)
 	}
-	r, err := http.NewRequestWithContext(c.ctx, method, "http://"+cfg.Local+path, bytes.NewReader(b))
+	r, err := http.NewRequestWithContext(c.ctx, method, "http://"+cfg.Local+path, reader)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +83,8 @@ func (c *command) send(file, method, path string, body any) (*http.Response, err
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	if b, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer)); err != nil {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
 		return nil, fmt.Errorf("couldn't read the node's answer: %w", err)
 	}
 	p := new(problem)

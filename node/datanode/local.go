@@ -21,6 +21,8 @@ import (
 //	POST /v1/calls                       use data under an agreement
 //	POST /v1/models                      make a model of a scorecard, to be registered
 //	POST /v1/scores                      score companies under a registered model: one call
+//	POST /v1/intersections               which companies of a list the provider has too: one call, then a session
+//	GET  /v1/intersections[/{id}]        how far they are; /{id}/matches when done; DELETE /{id} forgets one that is over
 //	POST /v1/lookups                     ask about companies without telling the provider which
 //	POST /v1/lookup-tables               begin a new key epoch of lookups: key, table, commitment (provider)
 //	GET  /v1/lookup-tables/{version}     how far that has come

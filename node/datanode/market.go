@@ -144,6 +144,8 @@ type problem struct {
 	Detail  string `json:"detail"`
 	Status  int    `json:"status"`
 	Command string `json:"command,omitempty"`
+
+	Intersection contracts.ID `json:"intersection,omitempty"`
 }
 
 func (p *problem) Error() string { return fmt.Sprintf("%s: %s", p.Code, p.Detail) }

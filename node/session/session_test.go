@@ -138,7 +138,13 @@ func TestReconnects(t *testing.T) {
 
 // TestRefusalEndsBothSides: a side that refuses says so, and the other neither waits nor tries again.
 func TestRefusalEndsBothSides(t *testing.T) {
-	twice := func(yield func([]byte, error) bool) { _ = yield([]byte("a"), nil) && yield([]byte("a"), nil) }
+	twice := func(yield func([]byte, error) bool) {
+		for range 2 {
+			if !yield([]byte("a"), nil) {
+				return
+			}
+		}
+	}
 	t.Run("provider", func(t *testing.T) {
 		w := newWorld(t)
 		w.up()

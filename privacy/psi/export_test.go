@@ -9,6 +9,6 @@ func Small(t testing.TB) {
 	t.Cleanup(func() { runEntries, mergeEntries, matchEntries, syncFrames = r, m, f, s })
 }
 
-func RoundedSize(p Padding, n uint64) uint64 { return p.size(n) }
+func RoundedSize(p Padding, n uint64) uint64 { return p.Announced(n) }
 
 var TagSize = tagSize

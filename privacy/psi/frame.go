@@ -115,7 +115,7 @@ func openHello(frame []byte, p *Params, peer role) (*hello, error) {
 	if h.size < 1 || h.size > limit {
 		return nil, refuse(BadSize, "%d elements, where 1 to %d are agreed", h.size, limit)
 	}
-	if h.padding.size(h.size) != h.size {
+	if h.padding.Announced(h.size) != h.size {
 		return nil, refuse(BadSize, "%d elements is no rounded size", h.size)
 	}
 	return h, nil

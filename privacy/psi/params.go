@@ -18,8 +18,28 @@ const (
 	Rounded Padding = 2
 )
 
-// size gives what is announced for n ids.
-func (p Padding) size(n uint64) uint64 {
+// ParsePadding reads what String writes.
+func ParsePadding(s string) (Padding, error) {
+	for _, p := range []Padding{Exact, Rounded} {
+		if s == p.String() {
+			return p, nil
+		}
+	}
+	return 0, errors.New("padding is exact or rounded")
+}
+
+func (p Padding) String() string {
+	switch p {
+	case Exact:
+		return "exact"
+	case Rounded:
+		return "rounded"
+	}
+	return "unknown"
+}
+
+// Announced is the size that is said of a set of n ids.
+func (p Padding) Announced(n uint64) uint64 {
 	n = max(n, 1)
 	if p == Exact || n < 2 {
 		return n

@@ -126,7 +126,7 @@ func (s *Session) readOwn(ctx context.Context, batches chan<- batch, ids IDs, li
 	if err := send(); err != nil {
 		return 0, 0, err
 	}
-	if size = s.Params.Padding.size(n); size > limit {
+	if size = s.Params.Padding.Announced(n); size > limit {
 		return 0, 0, refuse(BadSize, "the own set, rounded to %d, is above the %d that are agreed", size, limit)
 	}
 	b = batch{tag: fillTag, first: fill}
