@@ -27,7 +27,7 @@ func newPSIWorld(t *testing.T) (*world, *contractstest.Deal) {
 	t.Helper()
 	p := newProxy(t)
 	w := newWorldOf(t, product{schema: testSchema, fields: contractstest.Fields, csv: testCSV(), modes: []policy.Operation{policy.PSI},
-		facts: func(f *contracts.Facts) { f.Policy.ConsentRequired = false }}, p.l.Addr().String(), "127.0.0.1:0")
+		edit: func(f *contracts.Facts) { f.Policy.ConsentRequired = false }}, p.l.Addr().String(), "127.0.0.1:0")
 	w.provider.proxy = p
 	d := w.m.agree(func(o *contracts.Offer, _ *contracts.Terms) { o.Policy.ConsentRequired = false })
 	w.provider.start()
