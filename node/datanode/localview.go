@@ -107,6 +107,10 @@ func (n *Node) localStatus(w http.ResponseWriter, r *http.Request) {
 			datasets = append(datasets, localDataset{name, d.Digest(), d.Rows(), d.AsOf})
 		}
 	}
-	answer(w, map[string]any{"member": n.cfg.Member, "node": n.cfg.Node, "followed": st.Size, "head": st.Head, "fresh": st.Fresh, "peers": n.peerAddr,
-		"datasets": datasets, "problems": problems})
+	out := map[string]any{"member": n.cfg.Member, "node": n.cfg.Node, "followed": st.Size, "head": st.Head, "fresh": st.Fresh, "peers": n.peerAddr,
+		"datasets": datasets, "problems": problems}
+	if n.computing != nil {
+		out["compute"] = n.computing.status()
+	}
+	answer(w, out)
 }
