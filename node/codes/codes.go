@@ -135,6 +135,16 @@ var Parts = []Part{
 		{"stats.sum", Refusal, "份额之和不是任何报告所能给出：有汇总方改动了份额", "The shares add up to what no reports give: an aggregator altered its share.", "不要使用；更换汇总方", "Don't use it; choose other aggregators."},
 		{"stats.collected", Refusal, "该批已以另外的份额得出结果", "The batch was collected with other shares.", "使用已有的结果", "Use the result that there is."},
 	}},
+	{"计算", "Computing", []Doc{
+		{"compute.unavailable", Refusal, "该数据集没有隐私预算，不提供计算", "The dataset has no privacy budget: nothing is computed on it.", "请提供方在节点配置 datasets 中设置 compute", "Ask the provider to set compute in its node's configuration (datasets)."},
+		{"compute.malformed", Refusal, "查询不是规定的唯一形式", "The query is not in its one form.", "由本节点的 POST /v1/queries 生成", "Let your own node write it (POST /v1/queries)."},
+		{"compute.field", Refusal, "字段不存在、不在请求之列，或不能这样使用（主键、标识性文本、无序字段）", "No such field, one that the request doesn't name, or not for this use: the key, texts that name single subjects, an order that there isn't.", "按说明改用其他字段", "Use another field, as the detail says."},
+		{"compute.value", Refusal, "取值或界限不是该字段的写法，或界限过宽", "A value or bound is not as the field is written, or bounds are too wide.", "按说明改正", "Correct what the detail names."},
+		{"compute.budget", Refusal, "本期隐私预算（全体使用方共用）所剩不足", "What is left of the period's privacy budget, which all consumers share, is less than the query costs.", "减小 epsilon，或等待提供方开始新一期；相同查询仍可重复", "Ask for less epsilon, or wait for the provider's next period; a repeated query is still answered."},
+		{"compute.queries", Refusal, "本期不同查询的数目已用完", "The period's number of different queries is used up.", "等待新一期；相同查询仍可重复", "Wait for the next period; a repeated query is still answered."},
+		{"compute.cohort", Refusal, "某个数字背后的主体太少，或与此前答复所涉主体相差太少", "Too few subjects stand behind a figure, or too few by which they differ from an earlier answer's.", "放宽条件，或用已答复的条件与分组", "Widen the filters, or use filters and groups that were answered before."},
+		{"compute.groups", Refusal, "分组过多", "There are too many groups.", "减少分组字段", "Group by less."},
+	}},
 	{"收据", "Receipts", []Doc{
 		{"REQUEST_EXPIRED", Refusal, "请求编号过旧，或来自将来", "The request's id is older than its life, or from the future.", "校准时钟，换新 nonce", "Set the clock, and make a new nonce."},
 		{"ID_REUSED", Refusal, "该 nonce 已用于另一请求", "The nonce was used for another request.", "换新 nonce", "Make a new nonce."},

@@ -27,7 +27,7 @@ var codeForm = regexp.MustCompile(`^([a-z]+(\.[a-z0-9_]+|_[a-z]+)?|[A-Z]+(_[A-Z]
 var sources = []string{"..", "../../privacy/score", "../../privacy/psi", "../../privacy/lookup", "../../privacy/consent", "../../privacy/envelope", "../../privacy/stats"}
 
 // codeArgument says which argument of a function, by package, is a code that it hands out.
-var codeArgument = map[string]int{"datanode.refuse": 2, "datanode.refusePeer": 1, "datanode.refused": 0, "score.refuse": 0, "psi.refuse": 0, "session.refuse": 0, "meter.refuse": 0, "meter.refuseLocked": 0, "lookup.refuse": 0, "consent.refuse": 0, "envelope.refuse": 0, "stats.refuse": 0}
+var codeArgument = map[string]int{"datanode.refuse": 2, "datanode.refusePeer": 1, "datanode.refused": 0, "score.refuse": 0, "compute.refuse": 0, "psi.refuse": 0, "session.refuse": 0, "meter.refuse": 0, "meter.refuseLocked": 0, "lookup.refuse": 0, "consent.refuse": 0, "envelope.refuse": 0, "stats.refuse": 0}
 
 // relayed lists the expressions that pass on a code which was handed out elsewhere, in the functions that do it.
 var relayed = map[string]string{
@@ -43,6 +43,8 @@ var relayed = map[string]string{
 	"stats.refuse":         "code",
 	"score.refuse":         "code",
 	"psi.refuse":           "code",
+	"compute.refuse":       "code",
+	"compute.ask":          "done.Code", // given before, and kept
 	"session.refuse":       "code",
 	"session.readProblem":  "p.Code", // of the other side
 	"meter.refuse":         "code",

@@ -45,6 +45,21 @@ func TestSpecForm(t *testing.T) {
 	}
 }
 
+func TestCanonical(t *testing.T) {
+	s := goldenSpec
+	s.Filters = []Filter{{Field: "trade", Operator: In, Values: []string{"shop", "farm", "shop"}}, goldenSpec.Filters[0], goldenSpec.Filters[0]}
+	if b, err := s.Canonical(); err != nil || string(b) != golden {
+		t.Errorf("%s, %v", b, err)
+	}
+	s.GroupBy = []string{strings.Repeat("x", maxSpecBytes)}
+	if _, err := s.Canonical(); err == nil {
+		t.Error("a field of 64 KiB is accepted")
+	}
+	if _, err := (Spec{Epsilon: "1", Aggregates: []Aggregate{{Function: "median"}}}).Canonical(); err == nil {
+		t.Error("a median is accepted")
+	}
+}
+
 func TestOrdered(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSpec(t)

@@ -29,10 +29,14 @@ type Runner struct {
 	before func()
 	change func(*exec.Cmd) // on the confined thread
 
+	watch      atomic.Pointer[func(pid int)]
 	told       sync.Once
 	held       atomic.Uint32 // of the last child
 	namespaces atomic.Bool   // use them: a child said that it has no seccomp
 }
+
+// Watch has f told the process id of each child when it has started.
+func (r *Runner) Watch(f func(pid int)) { r.watch.Store(&f) }
 
 // ErrChild is the failure of a child: it crashed, ran out of its limits, was killed, or answered what it can't. Nothing
 // was decided, and nothing of its state is in the error.
@@ -139,6 +143,9 @@ func (r *Runner) child(ctx context.Context, limits Limits, table, null *os.File,
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("couldn't start computing process: %w", err)
+	}
+	if f := r.watch.Load(); f != nil {
+		(*f)(cmd.Process.Pid)
 	}
 	stop := context.AfterFunc(ctx, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	awaitExit(cmd.Process.Pid) // and leave it unreaped, so that no other group has its number when it is killed

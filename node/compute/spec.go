@@ -17,6 +17,7 @@ const (
 	MaxValues     = 256 // of one filter
 	MaxGroupBy    = 4
 	maxTextBytes  = 256 // of one value, name or bound
+	maxSpecBytes  = 64 << 10
 )
 
 // Spec is a query: which rows count, how they are grouped, what is said of each group, and how much of the dataset's
@@ -76,11 +77,33 @@ type Filter struct {
 
 // ParseSpec reads a query: exactly the canonical bytes. Its error says what is wrong without repeating values.
 func ParseSpec(b []byte) (*Spec, error) {
+	if len(b) > maxSpecBytes {
+		return nil, fmt.Errorf("a query has %d bytes at most", maxSpecBytes)
+	}
 	s := new(Spec)
 	if err := canon.Unmarshal(b, s); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// Canonical brings a spec that somebody wrote into its one form and checks it, on the asking side.
+func (s Spec) Canonical() ([]byte, error) {
+	size := 0
+	for _, f := range s.Filters {
+		for _, v := range f.Values {
+			size += len(v)
+		}
+	}
+	for _, name := range s.Fields() {
+		size += len(name)
+	}
+	if size > maxSpecBytes || len(s.Filters)+len(s.Aggregates)+len(s.GroupBy) > maxSpecBytes/64 {
+		return nil, fmt.Errorf("a query has %d bytes at most", maxSpecBytes)
+	}
+	b := s.Ordered().Bytes()
+	_, err := ParseSpec(b)
+	return b, err
 }
 
 // Bytes gives the canonical form of a valid spec.

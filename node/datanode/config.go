@@ -61,6 +61,28 @@ type Config struct {
 type DatasetConfig struct {
 	Product contracts.ID `yaml:"product"`
 	Dataset string       `yaml:"dataset"`
+
+	// Compute, where it stands, lets queries run on the dataset, within a privacy budget that all its consumers share. A
+	// dataset of several products has it once.
+	Compute *ComputeConfig `yaml:"compute"`
+}
+
+// ComputeConfig is a dataset's privacy budget and what bounds a query. See docs/privacy/compute.md before choosing.
+type ComputeConfig struct {
+	// Epoch numbers the period of the budget: a higher number begins a new one with nothing spent, nothing else does.
+	Epoch int64 `yaml:"epoch"`
+	// Epsilon and Delta are the period's budget, quoted decimals: "10" and "0.000001". Within an epoch they may be
+	// lowered, not raised.
+	Epsilon string `yaml:"epsilon"`
+	Delta   string `yaml:"delta"`
+	// QueryDelta is what each query takes of Delta; "0.000000001" when empty.
+	QueryDelta string `yaml:"queryDelta"`
+	// MaxQueries is how many different questions the period has; 256 when empty.
+	MaxQueries int64 `yaml:"maxQueries"`
+	// RowsPerSubject is how many rows of one subject count, its newest; 1 when empty. Noise grows with it.
+	RowsPerSubject int64 `yaml:"rowsPerSubject"`
+	// MinimumCohort is the least number of subjects behind a figure, whatever a policy allows; 10 when empty.
+	MinimumCohort int64 `yaml:"minimumCohort"`
 }
 
 // PostgresConfig says which PostgreSQL the node uses, 14 or newer. Its role needs to read the tables that are imported,
@@ -115,7 +137,7 @@ func (c *Config) complete() error {
 			return fmt.Errorf("%s: %w", m.name, m.err)
 		}
 	}
-	products := map[contracts.ID]bool{}
+	products, computed := map[contracts.ID]bool{}, map[string]bool{}
 	for i, d := range c.Datasets {
 		if err := d.Product.Check(); err != nil {
 			return fmt.Errorf("datasets.%d.product: %w", i, err)
@@ -127,6 +149,13 @@ func (c *Config) complete() error {
 			return fmt.Errorf("datasets.%d.product is there twice", i)
 		}
 		products[d.Product] = true
+		if d.Compute == nil {
+			continue
+		}
+		if computed[d.Dataset] {
+			return fmt.Errorf("datasets.%d.compute: dataset %s has its budget already", i, d.Dataset)
+		}
+		computed[d.Dataset] = true
 	}
 	if c.Postgres != nil && c.Postgres.DSNFile == "" {
 		return errors.New("postgres.dsnFile is missing")

@@ -38,6 +38,7 @@ import (
 //	                                     split values between the aggregators
 //	POST /v1/statistics/{task}/collect   close the next batch and collect its sum, with noise
 //	POST /v1/statistics/results          buy a result: one call
+//	POST /v1/queries                     compute on a provider's dataset: one call
 //	POST /v1/consents                    register consents from the bank's channel, one or a batch
 //	POST /v1/consents/{id}/revoke        revoke one
 //	GET  /v1/commands/{id}               what became of a command of this node

@@ -112,6 +112,10 @@ func (n *Node) localStatus(w http.ResponseWriter, r *http.Request) {
 		m := read[contracts.Member](v, contracts.KeyMember(n.cfg.Member))
 		service = m != nil && m.Has(contracts.RoleConsentService)
 	})
-	answer(w, map[string]any{"member": n.cfg.Member, "node": n.cfg.Node, "consentService": service, "followed": st.Size, "head": st.Head, "fresh": st.Fresh, "peers": n.peerAddr,
-		"datasets": datasets, "problems": problems})
+	out := map[string]any{"member": n.cfg.Member, "node": n.cfg.Node, "consentService": service, "followed": st.Size, "head": st.Head, "fresh": st.Fresh, "peers": n.peerAddr,
+		"datasets": datasets, "problems": problems}
+	if n.computing != nil {
+		out["compute"] = n.computing.status()
+	}
+	answer(w, out)
 }

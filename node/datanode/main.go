@@ -11,9 +11,14 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/bund-exchange/bund/node/compute"
 )
 
 func main() {
+	if compute.IsChild(os.Args) {
+		os.Exit(compute.Main())
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -61,13 +66,15 @@ const usage = `datanode: 会员数据节点 · a member's data node
   datanode psi     --config FILE --agreement ID --purpose pre_loan --ids FILE.csv --out FILE.csv [--padding rounded|exact]
                                                  which companies of a list (codes in the first column) the provider has
                                                  too, through the running node, which goes on without this command
+  datanode query   --config FILE --agreement ID --purpose research --spec FILE.json [--nonce HEX]
+                                                 compute on a provider's dataset, through the running node: figures with noise
   datanode report  --config FILE --dataset NAME --version ID
                                                  report a dataset to the ledger, through the running node
   datanode status  --config FILE                 where the running node stands
   datanode ui      --config FILE                 the page for private queries: prints its address and a code to type there
   datanode sign    --key FILE                    show and sign prepared bytes from standard input
 
-A node runs one process (datanode run); import needs it stopped, call, model, score, lookup, psi, report and status need it running.
+A node runs one process (datanode run); import needs it stopped; what asks or uses anything needs it running.
 Exit code: 0 done, 1 failed, 2 wrong usage, 3 refused.
 `
 
@@ -82,7 +89,7 @@ type command struct {
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "lookup": lookupCommand, "model": makeModel, "assess": assess, "score": scoreCompanies, "psi": intersect, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI, "fetch": fetchFile, "stats": statCommand}
+	commands := map[string]func(*command) error{"run": runNode, "keygen": keygen, "import": importDataset, "schema": printSchema, "call": callNode, "lookup": lookupCommand, "model": makeModel, "assess": assess, "score": scoreCompanies, "psi": intersect, "status": statusNode, "report": reportDataset, "sign": sign, "ui": openUI, "fetch": fetchFile, "stats": statCommand, "query": computeQuery}
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
 		fmt.Fprint(out, usage)
 		return 0

@@ -28,7 +28,7 @@ type besideHandler func(w http.ResponseWriter, r *http.Request, s *served, who p
 
 // openModes opens every mode of this node. Each stands in a file of its own.
 func (n *Node) openModes() error {
-	for _, open := range []func(*Node) (*mode, error){queryMode, scoreMode, lookupMode, fileMode, statMode, psiMode} {
+	for _, open := range []func(*Node) (*mode, error){queryMode, scoreMode, lookupMode, fileMode, statMode, psiMode, computeMode} {
 		m, err := open(n)
 		if err != nil {
 			return err

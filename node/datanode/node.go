@@ -46,6 +46,7 @@ type Node struct {
 	lookups    *lookups
 	operations map[policy.Operation]operation
 	beside     map[string]besideHandler
+	computing  *computing // nil where no dataset may be computed on
 
 	consents *gate.Counter
 	gate     *gate.Gate

@@ -26,12 +26,16 @@ import (
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/contractstest"
 	"github.com/bund-exchange/bund/contracts/policy"
+	"github.com/bund-exchange/bund/node/compute"
 )
 
 // childEnv makes the test's binary run a node: its value is "offset-ns config".
 const childEnv = "DATANODE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
+	if compute.IsChild(os.Args) {
+		os.Exit(compute.Main())
+	}
 	if v := os.Getenv(childEnv); v != "" {
 		offset, config, _ := strings.Cut(v, " ")
 		fmt.Fprintln(os.Stderr, runChild(offset, config))
