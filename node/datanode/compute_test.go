@@ -53,7 +53,7 @@ func newComputeWorld(t *testing.T, budget string) (*world, *contractstest.Deal) 
 	t.Helper()
 	p := newProxy(t)
 	sold := product{schema: statisticsSchema, fields: []string{"district", "invoiced_12m", "tax_score"}, csv: statisticsCSV(), modes: []policy.Operation{policy.Compute},
-		facts: func(f *contracts.Facts) { f.Policy.ConsentRequired = false }, config: "    compute: " + budget + "\n"}
+		edit: func(f *contracts.Facts) { f.Policy.ConsentRequired = false }, config: "    compute: " + budget + "\n"}
 	w := newWorldOf(t, sold, p.l.Addr().String(), "127.0.0.1:0")
 	w.provider.proxy = p
 	return w, w.m.agree(func(o *contracts.Offer, _ *contracts.Terms) {
