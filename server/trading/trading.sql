@@ -101,6 +101,12 @@ CREATE TABLE proj.escrows (
     record   text NOT NULL
 );
 
+CREATE TABLE proj.debts (
+    id       text COLLATE "C" PRIMARY KEY, -- the agreement
+    position bigint NOT NULL,
+    record   text NOT NULL
+);
+
 CREATE TABLE proj.movements (
     id        text COLLATE "C" PRIMARY KEY, -- <agreement>/<movement>
     position  bigint NOT NULL,
