@@ -119,6 +119,17 @@ func show(s *cast.Stack, x *sample.Shown) {
   bin/datanode lookup ask --config %[2]s/buyer.yaml --agreement %[10]s --purpose pre_loan --consents %[2]s/lookup-consents.csv
   bin/datanode lookup history --config %[2]s/steward.yaml --subject %[4]s
 
+  # 统计计算：只返回加噪的汇总，预算由全部使用方共用 · compute: noisy aggregates only, one budget for all consumers
+  bin/datanode query --config %[2]s/buyer.yaml --agreement %[12]s --purpose pre_loan --spec %[2]s/query.json
+
+  # 名单求交：银行知道哪些重合，供方只知道规模 · intersection: the bank learns which, the provider the size
+  bin/datanode psi --config %[2]s/buyer.yaml --agreement %[9]s --purpose pre_loan --ids %[2]s/psi-list.csv --out matches.csv
+
+  # 密封文件与联合统计 · a sealed file, and a joint statistic of three banks
+  bin/datanode fetch --config %[2]s/buyer.yaml --agreement %[13]s --fields staff --purpose pre_loan --out directory.csv
+  bin/datanode stats collect --config %[2]s/collector.yaml --task %[14]s
+  bin/datanode stats result --config %[2]s/buyer.yaml --agreement %[15]s --task %[14]s --fields lenders --purpose pre_loan
+
   # 在浏览器里做隐私查询，只与本节点通信 · private queries in a browser that talks to your own node alone
   bin/datanode ui --config %[2]s/buyer.yaml
 
@@ -129,5 +140,6 @@ func show(s *cast.Stack, x *sample.Shown) {
   bin/datanode sign --key %[2]s/keys/buyer/maker.seed < prepared
 
 `, s.Base(), s.Dir, x.Agreement, x.Subject, x.Consent, x.ConsentKey, x.Private["tax-score"].Agreement, x.Model,
-		x.Private["debtors"].Agreement, x.Private["tax-consent"].Agreement, x.Debtor)
+		x.Private["debtors"].Agreement, x.Private["tax-consent"].Agreement, x.Debtor,
+		x.Private["tax-compute"].Agreement, x.Private["directory"].Agreement, x.Task, x.Private["exposure"].Agreement)
 }

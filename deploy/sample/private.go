@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -92,9 +93,27 @@ func (l *loader) providerConfig() error {
 	for _, p := range privateProducts(dictionary.Dictionary{}) {
 		if p.dataset != "" {
 			fmt.Fprintf(&b, "  - product: %s\n    dataset: %s\n", l.shown.Private[p.key].Product, p.dataset)
+			if p.key == "tax-compute" {
+				b.WriteString("    compute: {epoch: 1, epsilon: \"20\", delta: \"0.0001\"}\n")
+			}
 		}
 	}
 	return l.NodeConfig("provider", l.cast.Provider, l.Serves, l.ProviderLocal, b.String())
+}
+
+// computeSpec asks how many companies have a tax score of 75 or more, and what they invoice on average.
+const computeSpec = `{"epsilon": "4", "filters": [{"field": "tax_score", "operator": "ge", "values": ["75"]}], "groupBy": [],
+ "aggregates": [{"function": "count"}, {"field": "invoiced_12m", "function": "mean", "lower": "0", "upper": "500000"}]}
+`
+
+// psiList is the bank's own list: the first hundred companies of the tax dataset.
+func psiList() string {
+	_, codes := taxRows()
+	var b strings.Builder
+	for _, c := range codes[:100] {
+		b.WriteString(string(c) + "\n")
+	}
+	return b.String()
 }
 
 // scorecard is the bank's, over the operator's fields.
@@ -136,7 +155,7 @@ func (l *loader) model() error {
 	for i, id := range ids {
 		fmt.Fprintf(&b, "%s,%s,%s\n", codes[i], id, keys[i])
 	}
-	return l.Keep("score-subjects.csv", b.String())
+	return errors.Join(l.Keep("score-subjects.csv", b.String()), l.Keep("psi-list.csv", psiList()), l.Keep("query.json", computeSpec))
 }
 
 // Lenders are how many lenders the borrowers of the i-th of the three banks have: what that bank brings to the joint

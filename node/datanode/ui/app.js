@@ -10,6 +10,7 @@ const words = {
   agreement: ['合约', 'agreement'], purpose: ['目的', 'purpose'], fields: ['字段', 'fields'], subject: ['统一社会信用代码', 'credit code'],
   subjects: ['统一社会信用代码，每行一个', 'credit codes, one a line'], consent: ['授权编号', 'consent'], consentKey: ['授权密钥（64 位十六进制）', 'consent key (64 hex digits)'],
   consents: ['每行：信用代码,授权编号,授权密钥', 'a line each: credit code,consent,consent key'],
+  matched: ['重合的企业', 'in both'], ids: ['本名单', 'your list'], providers: ['供方名单（所报）', 'provider’s list, as announced'], answer: ['汇总', 'figures'],
   evidence: ['凭据：收据、快照', 'evidence: receipt, snapshot'], rows: ['行数', 'rows'], code: ['代码', 'code'],
   market: ['交易所', 'the market'], answers: ['答复', 'answers'], scores: ['得分', 'scores'], epoch: ['密钥期', 'key epoch'], table: ['表', 'table'], nonce: ['nonce', 'nonce'],
   spec: ['查询描述（JSON）', 'query (JSON)'], model: ['模型编号', 'model'], none: ['没有可用的合约', 'no agreement for this'],
@@ -39,10 +40,11 @@ const modes = [
   { op: 'history', own: true, name: ['企业自己的历史', 'a company’s own history'], path: '/v1/company-histories', form: ['subject'],
     about: ['授权服务为企业保留的历史：谁、何时、为何取得过关于它的凭证。只给企业本人看，先核实身份。', 'What the consent service keeps for a company: who was given a ticket about it, when and for what. For the company alone, once you know that it is the company.'],
     learns: { you: ['该企业的历史', 'the history of that company'], others: ['无', 'nothing'] }, adversary: ['授权服务与供方合谋可知是谁', 'the consent service and the provider together can learn which'] },
-  { op: 'compute', name: ['统计计算', 'compute'], path: '/v1/computations', form: ['agreement', 'purpose', 'fields', 'spec'],
+  { op: 'compute', name: ['统计计算', 'compute'], path: '/v1/queries', form: ['agreement', 'purpose', 'spec'],
+    body: ({ agreement, purpose, spec }) => ({ agreement, purpose, spec }),
     about: ['在供方节点内计算，只返回加噪的汇总；样本过小不返回，隐私预算由全部使用方共用。', 'Computed inside the provider’s node; only noisy aggregates leave. Small cohorts are left out; the privacy budget is shared by all consumers.'],
     learns: { you: ['加噪汇总，及所耗预算', 'noisy aggregates, and the budget spent'], provider: ['查询的全文', 'the whole query'], market }, adversary: ['差分隐私 (ε, δ)', 'differential privacy (ε, δ)'] },
-  { op: 'psi', name: ['名单求交', 'intersection'], path: '/v1/intersections', form: ['agreement', 'purpose', 'subjects'],
+  { op: 'psi', name: ['名单求交', 'intersection'], path: '/v1/intersections', form: ['agreement', 'purpose', 'subjects'], send: intersect,
     about: ['本行名单与供方名单求交：本行知道哪些重合，供方只知道名单大小。', 'Your list and the provider’s: you learn which are in both, the provider how many you brought.'],
     learns: { you: ['重合的企业，及对方名单大小', 'the companies in both, and the size of the other list'], provider: ['本行名单的大小', 'the size of your list'], market }, adversary: semi },
   { op: 'joint_score', name: ['联合评分', 'joint score'], path: '/v1/scores', form: ['agreement', 'purpose', 'model', 'consents'],
@@ -72,6 +74,23 @@ async function ask (method, path, body) {
   const a = await r.json().catch(() => ({ code: 'failure', detail: String(r.status) }))
   if (!r.ok) throw Object.assign(new Error(a.detail ?? a.title ?? a.code), { code: a.code, status: r.status })
   return a
+}
+
+// An intersection goes on in the node, however long it takes; the page asks how far it is.
+async function intersect ({ agreement, purpose, subjects }) {
+  const r = await fetch('/v1/intersections?' + new URLSearchParams({ agreement, purpose }), { method: 'POST', body: subjects.join('\n') + '\n', credentials: 'same-origin', redirect: 'error' })
+  let v = await r.json()
+  if (!r.ok) throw Object.assign(new Error(v.detail ?? v.code), { code: v.code, status: r.status })
+  while (v.state !== 'done') {
+    if (v.state === 'refused') throw Object.assign(new Error(v.why ?? ''), { code: v.code })
+    $('progress').textContent = `${say('busy')} ${v.stage ?? v.state} ${v.of ? `${v.progress}/${v.of}` : ''}`
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    v = await ask('GET', `/v1/intersections/${v.intersection}`)
+  }
+  const m = await fetch(`/v1/intersections/${v.intersection}/matches`, { credentials: 'same-origin', redirect: 'error' })
+  v.matched = (await m.text()).split(/\s+/).filter(Boolean)
+  const { matched, ids, providers, receipt, learnt } = v
+  return { matched, ids, providers, receipt, learnt: { you: learnt.bank, provider: learnt.provider } }
 }
 
 function texts () {
@@ -140,7 +159,7 @@ function showForm () {
     go.disabled = true
     $('answer').replaceChildren()
     $('progress').textContent = say('busy')
-    try { showAnswer(await ask('POST', chosen.path, request(f.elements))) } catch (e) { showRefusal(e) }
+    try { showAnswer(await (chosen.send ?? ((q) => ask('POST', chosen.path, q)))(request(f.elements))) } catch (e) { showRefusal(e) }
     $('progress').textContent = ''
     go.disabled = false
     room().catch(() => {})
