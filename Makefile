@@ -22,6 +22,9 @@ test: ## everything that CI runs
 smoke: build postgres ## walks a whole trade on free ports in a temporary folder, then audits it
 	bin/smoke
 
+private: build postgres ## every way of use without handing over, on the sample market, against the plain data
+	bin/dev -walk
+
 headline: build postgres ## the honest headline: what joined data is worth, by metered and settled calls
 	bin/headline
 
@@ -43,4 +46,4 @@ $(addprefix bench-,$(bench-parts)): bench-%:
 generate: ## generated files anew
 	$(GO) generate ./...
 
-.PHONY: help build postgres run test smoke headline generate bench $(addprefix bench-,$(bench-parts))
+.PHONY: help build postgres run test smoke private headline generate bench $(addprefix bench-,$(bench-parts))

@@ -21,9 +21,15 @@ func main() {
 	bin := flag.String("bin", "bin", "folder of the programs")
 	listen := flag.String("listen", "127.0.0.1:8080", "address of the API")
 	once := flag.Bool("once", false, "stop as soon as everything is up")
+	walk := flag.Bool("walk", false, "use every product that is used without being handed over, on a fresh market in a temporary folder and on free ports, and stop")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *dir, *bin, *listen, *once)
+	var err error
+	if *walk {
+		err = walkAll(ctx, *bin)
+	} else {
+		err = run(ctx, *dir, *bin, *listen, *once)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "make run:", err)
@@ -78,6 +84,37 @@ func run(ctx context.Context, dir, bin, listen string, once bool) (err error) {
 	}
 	fmt.Println("\n正在停止 · stopping")
 	return nil
+}
+
+// walkAll walks through a market of its own, which is gone afterwards; its logs are kept when something failed.
+func walkAll(ctx context.Context, bin string) (err error) {
+	dir, err := os.MkdirTemp("", "bund-private")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w; logs are in %s", err, filepath.Join(dir, "logs"))
+			return
+		}
+		os.RemoveAll(dir)
+	}()
+	if bin, err = filepath.Abs(bin); err != nil {
+		return err
+	}
+	s, err := cast.New(cast.Options{Dir: dir, Bin: bin, ID: "bund.private/1", Out: os.Stdout})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Stop()) }()
+	if err := s.Begin(ctx); err != nil {
+		return err
+	}
+	shown, err := sample.Load(ctx, s)
+	if err != nil {
+		return err
+	}
+	return sample.Walk(ctx, s, shown)
 }
 
 func show(s *cast.Stack, x *sample.Shown) {
