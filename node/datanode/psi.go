@@ -43,6 +43,7 @@ var psiFrameElements int64 = psi.DefaultFrameElements
 // Life and bounds of a session.
 const (
 	psiLife       = 48 * time.Hour
+	psiMaxSender  = 1 << 27        // of a provider's list, so that a bank's disk isn't filled with points that never end
 	psiMaxIDs     = meter.MaxUnits // of the bank's list
 	psiProtocol   = "psi"
 	psiSweep      = time.Minute
@@ -115,7 +116,7 @@ func (t psiTerms) Check() error {
 	if _, err := psi.ParsePadding(t.Padding); err != nil {
 		return err
 	}
-	if t.FrameElements < 1 || t.FrameElements > psi.MaxFrameElements || t.ReceiverMax < 1 || t.ReceiverMax > psiMaxIDs || t.SenderMax < 1 || t.SenderMax > psi.MaxSize {
+	if t.FrameElements < 1 || t.FrameElements > psi.MaxFrameElements || t.ReceiverMax < 1 || t.ReceiverMax > psiMaxIDs || t.SenderMax < 1 || t.SenderMax > psiMaxSender {
 		return errors.New("sizes are out of bounds")
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/canon"
 	"github.com/bund-exchange/bund/contracts/contractstest"
 	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/node/gate"
@@ -288,6 +289,71 @@ func (w *world) psiCommand(t *testing.T, d *contractstest.Deal) {
 	ok(t, os.WriteFile(in, []byte("usc\n1\n"), 0o600))
 	if code := run(t.Context(), args, nil, &stdout, &stderr); code != 1 {
 		t.Errorf("bad list: exit %d", code)
+	}
+}
+
+// TestIntersectionStands: while the agreement is frozen no frame goes, of a session that an admitted call opened either,
+// and what was asked waits; it goes on when the freeze is lifted.
+func TestIntersectionStands(t *testing.T) {
+	t.Parallel()
+	w, d := newPSIWorld(t)
+	m := w.m
+	v, err := w.intersect(agreementQuery(d, ""), lines(companies[:4]))
+	ok(t, err)
+	w.met(v.Intersection)
+	c := w.bank.n.consumer(d.Agreement)
+	frames := func(method string, session contracts.ID, path string) (status int, code string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, m.NodeURL+"/agreements/"+string(d.Agreement)+"/sessions/"+string(session)+path, nil)
+		ok(t, err)
+		resp, err := c.link.RoundTrip(r)
+		ok(t, err)
+		defer resp.Body.Close()
+		var p problem
+		if resp.StatusCode != http.StatusOK {
+			ok(t, json.NewDecoder(resp.Body).Decode(&p))
+		}
+		return resp.StatusCode, p.Code
+	}
+	if status, _ := frames(http.MethodGet, v.Intersection, "/frames"); status != http.StatusOK {
+		t.Errorf("a session that is done: %d", status)
+	}
+	if _, code := frames(http.MethodGet, m.Buyer.ID, "/frames"); code != "session.unknown" {
+		t.Errorf("an unknown session: %s", code)
+	}
+	if _, code := frames(http.MethodPut, v.Intersection, "/frames/1000"); code != "session.ended" {
+		t.Errorf("a frame more: %s", code)
+	}
+	m.catchUp()
+	ok(t, m.Do(m.Regulator.ID, "freeze.order", contracts.FreezeOrder{Target: d.Agreement, Order: contracts.HashOf("test/order"), Reason: "test"}, nil, m.Regulator.Two()...))
+	w.followed(w.provider)
+	for _, path := range []string{"/frames", "/frames/0"} {
+		if _, code := frames(http.MethodGet, v.Intersection, path); code != "freeze.frozen" {
+			t.Errorf("%s while frozen: %s", path, code)
+		}
+	}
+	if _, err := w.intersect(agreementQuery(d, ""), lines(companies[:4])); codeOf(err) != "freeze.frozen" {
+		t.Errorf("asked while frozen: %v", err)
+	}
+	// One that was asked before waits: the record says that it was, as after a crash of the node behind it.
+	nonce := meter.NewNonce(w.bank.clock.now())
+	a := &asked{Agreement: d.Agreement, Purpose: "pre_loan", Padding: "exact", IDs: 2, Nonce: nonce[:], Session: sessionOf(d.Agreement, nonce)}
+	w.bank.end()
+	dir := filepath.Join(filepath.Dir(w.bank.config), "node", "psi", string(a.Session))
+	ok(t, errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, listFile), lines(companies[19:21]), 0o600),
+		os.WriteFile(filepath.Join(dir, askedFile), canon.Marshal(*a), 0o600)))
+	w.bank.start()
+	until(t, "it waits", func() error {
+		v := new(localIntersection)
+		if err := w.bank.ask(http.MethodGet, "/v1/intersections/"+string(a.Session), nil, v); err != nil || v.State == "waiting" && v.Why == "freeze.frozen" {
+			return err
+		}
+		return fmt.Errorf("it is %+v", v)
+	})
+	m.catchUp()
+	ok(t, m.Do(m.Regulator.ID, "freeze.lift", contracts.FreezeOrder{Target: d.Agreement, Order: contracts.HashOf("test/lift"), Reason: "test"}, nil, m.Regulator.Two()...))
+	if _, matches := w.met(a.Session); matches != string(lines(companies[19:20])) {
+		t.Errorf("found %q", matches)
 	}
 }
 

@@ -158,7 +158,8 @@ func (p *intersecting) open(ctx context.Context, id contracts.ID) error {
 	if opened.Terms.ReceiverMax != a.size() || opened.Terms.Padding != a.Padding {
 		return errors.New("the provider's terms are of another request")
 	}
-	a.Terms, a.ExpiresAt, a.Provider, a.Leaf = &opened.Terms, opened.ExpiresAt, c.server.node, u.raw
+	a.Terms, a.Provider, a.Leaf = &opened.Terms, c.server.node, u.raw
+	a.ExpiresAt = min(opened.ExpiresAt, contracts.Millis(p.n.now().Add(psiLife).UnixMilli()))
 	return p.keep(&a)
 }
 

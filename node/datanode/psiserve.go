@@ -51,6 +51,9 @@ func (p *intersecting) answer(ctx context.Context, pass *gate.Pass, _ *meter.Cal
 	}
 	t := psiTerms{Dataset: ds.Name, Digest: ds.Digest(), FrameElements: psiFrameElements, Padding: o.Padding, ReceiverMax: o.Size,
 		SenderMax: int64(padding.Announced(uint64(ds.Keys())))}
+	if t.SenderMax > psiMaxSender {
+		return meter.Result{}, refused(noDataset, "the dataset has more keys than an intersection takes")
+	}
 	x, opened, err := p.openServed(pass.Agreement, slotOf(ctx).from.Node, &o, t)
 	if err != nil {
 		return meter.Result{}, err
