@@ -28,7 +28,7 @@
 //     unconditionally in its half and up to the proof's randomness. One honest aggregator is enough for that.
 //   - Both aggregators together: every value. The protocol is not secure if they collude; that they are operators of
 //     their own, affiliated neither with each other nor with the collector, is a rule of the ledger.
-//   - The collector: number and ids of a batch's reports, and the exact sum before it adds the noise. Whoever gets the
+//   - The collector: number of a batch's reports, a digest of their ids, and the exact sum before it adds the noise. Whoever gets the
 //     result from it: the sum with Laplace noise of the task's epsilon, and the number of reports.
 //   - A contributor: nothing.
 //
