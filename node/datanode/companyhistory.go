@@ -149,11 +149,11 @@ func (h *histories) of(code contracts.CreditCode, most int) (entries []historyEn
 	err = h.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(historyBucket).Cursor()
 		after := append(append([]byte{}, prefix...), 0xff)
-		step := c.Prev // from the first entry of the next company
-		if k, _ := c.Seek(after); k == nil {
-			step = c.Last
+		next, _ := c.Seek(after)
+		k, v := c.Prev() // from the first entry of the next company
+		if next == nil {
+			k, v = c.Last()
 		}
-		k, v := step()
 		for ; k != nil && len(k) == len(prefix)+16 && hmac.Equal(k[:len(prefix)], prefix) && len(entries) < most; k, v = c.Prev() {
 			b, err := h.box.open(string(k), v)
 			if err != nil {
