@@ -53,7 +53,9 @@ type Page struct {
 }
 
 type filter struct {
-	terms    []string
+	terms    []string // of words and facets
+	words    []string // of words alone
+	facets   []string
 	patterns []string
 	count    bool
 	after    string
@@ -85,7 +87,8 @@ func (q *Query) filter() (f filter, err error) {
 		}
 		tags = append(tags, tag{facet, value})
 	}
-	f.terms = append(f.terms, tagLookup(tags)...)
+	f.words, f.facets = f.terms, tagLookup(tags)
+	f.terms = slices.Concat(f.words, f.facets)
 	for _, c := range q.Count {
 		if !slices.Contains(Facets, c) {
 			return f, &BadQuery{"count", "unknown facet"}
@@ -100,39 +103,58 @@ func (q *Query) filter() (f filter, err error) {
 }
 
 // sql gives the one statement of a search. Matches are the page and, when something is counted, what is counted beyond
-// it. Without a word or facet there is no condition on terms, and the order's index alone answers.
+// it. Without a word or facet there is no condition on terms, and the order's index alone answers. Words are looked for on
+// the shelf and, all of them, in the manuals: the newest of each are the newest of both.
 func (f filter) sql() (string, []any, error) {
 	var args []any
 	arg := func(v any) string {
 		args = append(args, v)
 		return fmt.Sprintf("$%d", len(args))
 	}
-	from, cond := "proj.shelf s", "s.listed"
-	if len(f.terms) > 0 {
-		cond += " AND s.terms @> " + arg(codes(f.terms)) + "::bigint[]"
-	}
-	if len(f.patterns) > 0 {
-		from += " JOIN proj.cards h ON h.version = s.version"
-		for _, p := range f.patterns {
-			cond += " AND h.haystack LIKE " + arg(p)
-		}
-	}
+	after := ""
 	if f.after != "" {
 		at, err := parseCursor(f.after)
 		if err != nil {
 			return "", nil, err
 		}
-		cond += fmt.Sprintf(" AND (s.listed_at, s.version) < (%s, %s)", arg(at.listedAt), arg(at.version))
+		after = fmt.Sprintf(" AND (s.listed_at, s.version) < (%s, %s)", arg(at.listedAt), arg(at.version))
 	}
-	matches := f.limit + 1
+	n := f.limit + 1
 	if f.count {
-		matches = max(matches, CountLimit)
+		n = max(n, CountLimit)
+	}
+	limit := arg(n)
+	const newest = "ORDER BY listed_at DESC, version DESC LIMIT "
+	from, cond := "proj.shelf s", "s.listed"+after
+	if len(f.terms) > 0 {
+		cond += " AND s.terms @> " + arg(codes(f.terms)) + "::bigint[]"
+	}
+	var like []string
+	for _, p := range f.patterns {
+		like = append(like, " LIKE "+arg(p))
+	}
+	if len(like) > 0 {
+		from += " JOIN proj.cards h ON h.version = s.version"
+		cond += " AND h.haystack" + strings.Join(like, " AND h.haystack")
+	}
+	matches := fmt.Sprintf("SELECT s.version, s.listed_at, s.facets FROM %s WHERE %s %s%s", from, cond, newest, limit)
+	if len(f.words) > 0 {
+		cond := "t.terms @> " + arg(codes(f.words)) + "::bigint[] AND s.listed" + after
+		if len(f.facets) > 0 {
+			cond += " AND s.terms @> " + arg(codes(f.facets)) + "::bigint[]"
+		}
+		for _, l := range like {
+			cond += " AND t.haystack" + l
+		}
+		matches = fmt.Sprintf(`SELECT version, listed_at, facets FROM ((%s) UNION (
+  SELECT s.version, s.listed_at, s.facets FROM app.manual_texts t JOIN proj.versions v ON v.manual = t.digest JOIN proj.shelf s ON s.version = v.id
+   WHERE %s %s%s)) AS found %s%s`, matches, cond, newest, limit, newest, limit)
 	}
 	query := fmt.Sprintf(`
-WITH matches AS MATERIALIZED (SELECT s.version, s.listed_at, s.facets FROM %s WHERE %s ORDER BY s.listed_at DESC, s.version DESC LIMIT %s),
-page AS (SELECT version, listed_at FROM matches ORDER BY listed_at DESC, version DESC LIMIT %s)
+WITH matches AS MATERIALIZED (%s),
+page AS (SELECT version, listed_at FROM matches %s%s)
 SELECT 'card' AS what, p.version AS name, p.listed_at AS n, c.card FROM page p JOIN proj.cards c ON c.version = p.version`,
-		from, cond, arg(matches), arg(f.limit+1))
+		matches, newest, arg(f.limit+1))
 	if f.count {
 		query += `
 UNION ALL
@@ -145,14 +167,15 @@ SELECT 'all', '', count(*), '' FROM matches`
 
 // steered runs a search's statement with costs that fit it: the shelf is in memory, and looking for codes in an array of
 // a hundred costs much more than the comparison that the planner takes it for. Without this it walks down the order's
-// index through thousands of rows where the index of terms names a few hundred.
+// index through thousands of rows where the index of terms names a few hundred. Nothing here is ever found by reading a
+// whole table, small as the manuals' may be.
 func (c *Catalog) steered(ctx context.Context, f func(*sqlx.Tx) error) error {
 	tx, err := c.DB.BeginTxx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	if _, err := tx.ExecContext(ctx, `SET LOCAL random_page_cost = 1.1; SET LOCAL cpu_operator_cost = 0.05`); err != nil {
+	if _, err := tx.ExecContext(ctx, `SET LOCAL random_page_cost = 1.1; SET LOCAL cpu_operator_cost = 0.05; SET LOCAL enable_seqscan = off`); err != nil {
 		return err
 	}
 	if err := f(tx); err != nil {

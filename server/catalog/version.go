@@ -12,7 +12,7 @@ import (
 type Version struct {
 	projection.Record[contracts.Version]
 	Product      projection.Record[contracts.Product]
-	Dataset      *projection.Record[contracts.Dataset] // nil before the provider's node has reported
+	Dataset      *projection.Record[contracts.Dataset]     // nil before the provider's node has reported
 	Lookup       *projection.Record[contracts.LookupTable] // nil without private lookups
 	Objections   []projection.Record[contracts.Objection]
 	Attestations []projection.Record[contracts.Attestation] // those that the reader may see
