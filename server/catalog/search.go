@@ -56,6 +56,7 @@ type filter struct {
 	terms    []string // of words and facets
 	words    []string // of words alone
 	facets   []string
+	manuals  bool // look for the words in the manuals
 	patterns []string
 	count    bool
 	after    string
@@ -103,58 +104,45 @@ func (q *Query) filter() (f filter, err error) {
 }
 
 // sql gives the one statement of a search. Matches are the page and, when something is counted, what is counted beyond
-// it. Without a word or facet there is no condition on terms, and the order's index alone answers. Words are looked for on
-// the shelf and, all of them, in the manuals: the newest of each are the newest of both.
+// it. Without a word or facet there is no condition on terms, and the order's index alone answers. In manuals, the words
+// are looked for there and the facets on the shelf.
 func (f filter) sql() (string, []any, error) {
 	var args []any
 	arg := func(v any) string {
 		args = append(args, v)
 		return fmt.Sprintf("$%d", len(args))
 	}
-	after := ""
+	from, cond, haystack, onShelf := "proj.shelf s", "s.listed", "h", f.terms
+	switch {
+	case f.manuals:
+		from = "app.manual_texts t JOIN proj.versions v ON v.manual = t.digest JOIN proj.shelf s ON s.version = v.id"
+		cond += " AND t.terms @> " + arg(codes(f.words)) + "::bigint[]"
+		haystack, onShelf = "t", f.facets
+	case len(f.patterns) > 0:
+		from += " JOIN proj.cards h ON h.version = s.version"
+	}
+	if len(onShelf) > 0 {
+		cond += " AND s.terms @> " + arg(codes(onShelf)) + "::bigint[]"
+	}
+	for _, p := range f.patterns {
+		cond += " AND " + haystack + ".haystack LIKE " + arg(p)
+	}
 	if f.after != "" {
 		at, err := parseCursor(f.after)
 		if err != nil {
 			return "", nil, err
 		}
-		after = fmt.Sprintf(" AND (s.listed_at, s.version) < (%s, %s)", arg(at.listedAt), arg(at.version))
+		cond += fmt.Sprintf(" AND (s.listed_at, s.version) < (%s, %s)", arg(at.listedAt), arg(at.version))
 	}
-	n := f.limit + 1
+	matches := f.limit + 1
 	if f.count {
-		n = max(n, CountLimit)
-	}
-	limit := arg(n)
-	const newest = "ORDER BY listed_at DESC, version DESC LIMIT "
-	from, cond := "proj.shelf s", "s.listed"+after
-	if len(f.terms) > 0 {
-		cond += " AND s.terms @> " + arg(codes(f.terms)) + "::bigint[]"
-	}
-	var like []string
-	for _, p := range f.patterns {
-		like = append(like, " LIKE "+arg(p))
-	}
-	if len(like) > 0 {
-		from += " JOIN proj.cards h ON h.version = s.version"
-		cond += " AND h.haystack" + strings.Join(like, " AND h.haystack")
-	}
-	matches := fmt.Sprintf("SELECT s.version, s.listed_at, s.facets FROM %s WHERE %s %s%s", from, cond, newest, limit)
-	if len(f.words) > 0 {
-		cond := "t.terms @> " + arg(codes(f.words)) + "::bigint[] AND s.listed" + after
-		if len(f.facets) > 0 {
-			cond += " AND s.terms @> " + arg(codes(f.facets)) + "::bigint[]"
-		}
-		for _, l := range like {
-			cond += " AND t.haystack" + l
-		}
-		matches = fmt.Sprintf(`SELECT version, listed_at, facets FROM ((%s) UNION (
-  SELECT s.version, s.listed_at, s.facets FROM app.manual_texts t JOIN proj.versions v ON v.manual = t.digest JOIN proj.shelf s ON s.version = v.id
-   WHERE %s %s%s)) AS found %s%s`, matches, cond, newest, limit, newest, limit)
+		matches = max(matches, CountLimit)
 	}
 	query := fmt.Sprintf(`
-WITH matches AS MATERIALIZED (%s),
-page AS (SELECT version, listed_at FROM matches %s%s)
+WITH matches AS MATERIALIZED (SELECT s.version, s.listed_at, s.facets FROM %s WHERE %s ORDER BY s.listed_at DESC, s.version DESC LIMIT %s),
+page AS (SELECT version, listed_at FROM matches ORDER BY listed_at DESC, version DESC LIMIT %s)
 SELECT 'card' AS what, p.version AS name, p.listed_at AS n, c.card FROM page p JOIN proj.cards c ON c.version = p.version`,
-		matches, newest, arg(f.limit+1))
+		from, cond, arg(matches), arg(f.limit+1))
 	if f.count {
 		query += `
 UNION ALL
@@ -184,12 +172,43 @@ func (c *Catalog) steered(ctx context.Context, f func(*sqlx.Tx) error) error {
 	return tx.Commit()
 }
 
-// Search answers one page. It reads only indexes and the rows that they name.
+// Search answers one page. It reads only indexes and the rows that they name. Words that nothing on the shelf has are looked
+// for in the manuals: those name no facets, so common words would have to be joined with thousands of rows for each
+// page, and what the shelf says of a product in its title is the better answer to them.
 func (c *Catalog) Search(ctx context.Context, q Query) (*Page, error) {
 	f, err := q.filter()
 	if err != nil {
 		return nil, err
 	}
+	page, err := c.search(ctx, q, f)
+	if err != nil || len(page.Listings) > 0 {
+		return page, err
+	}
+	if f.manuals, err = c.unheard(ctx, f); err != nil || !f.manuals {
+		return page, err
+	}
+	return c.search(ctx, q, f)
+}
+
+// unheard reports whether the shelf lacks the words of a search, whatever the facets and the page.
+func (c *Catalog) unheard(ctx context.Context, f filter) (bool, error) {
+	if len(f.words) == 0 {
+		return false, nil
+	}
+	words := filter{terms: f.words, patterns: f.patterns, limit: 1}
+	query, args, err := words.sql()
+	if err != nil {
+		return false, err
+	}
+	known := false
+	err = c.steered(ctx, func(tx *sqlx.Tx) error { return tx.GetContext(ctx, &known, "SELECT EXISTS ("+query+")", args...) })
+	if err != nil {
+		return false, fmt.Errorf("couldn't search the shelf: %w", err)
+	}
+	return !known, nil
+}
+
+func (c *Catalog) search(ctx context.Context, q Query, f filter) (*Page, error) {
 	query, args, err := f.sql()
 	if err != nil {
 		return nil, err
