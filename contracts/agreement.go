@@ -42,7 +42,6 @@ type Agreement struct {
 	Reason      string         `json:"reason,omitempty"`
 	Periods     int64          `json:"periods"`             // closed ones
 	FlatMonth   Period         `json:"flatMonth,omitempty"` // the last month whose flat fee was put into a period
-	Accepted    Millis         `json:"accepted,omitempty"`  // 验收
 }
 
 // KeyAgreement is where an agreement stands. Its grant, periods, usage and escrow hang on the same id.
@@ -412,10 +411,12 @@ func applyAgreementTerminate(t *tx, b *AgreementTerminate) *Refusal {
 	return t.endAgreement(b.Agreement, a, AgreementTerminated, b.Reason, "agreement.terminated")
 }
 
-// AcceptanceRecord is the buyer's acceptance (验收) between delivery and settlement.
+// AcceptanceRecord is the buyer's acceptance (验收) of a reported period: it stands between delivery and settlement of each,
+// as the contract text says. Silence for the agreed days is acceptance, too.
 type AcceptanceRecord struct {
-	Agreement ID   `json:"agreement"`
-	Report    Hash `json:"report"` // digest of the acceptance report
+	Agreement ID    `json:"agreement"`
+	Period    int64 `json:"period"`
+	Report    Hash  `json:"report"` // digest of the acceptance report
 }
 
 // Check refuses an acceptance of nothing.
@@ -434,15 +435,17 @@ func applyAcceptance(t *tx, b *AcceptanceRecord) *Refusal {
 	if t.me() != a.Buyer {
 		return refuse("agreement.unknown", "the buyer accepts").at("agreement")
 	}
-	if a.Accepted != 0 {
-		return refuse("acceptance.done", "the delivery was accepted").at("agreement")
+	p, ok := get[ClosedPeriod](t, KeyPeriod(b.Agreement, b.Period))
+	if !ok || p.Report == nil {
+		return refuse("acceptance.early", "nothing was delivered yet: the period is not closed and reported").at("period")
 	}
-	if !t.has(KeyUsage(b.Agreement)) {
-		return refuse("acceptance.early", "nothing was delivered yet: no usage is reported").at("agreement")
+	if p.Acceptance != nil {
+		return refuse("acceptance.done", "the delivery was accepted").at("period")
 	}
-	a.Accepted = t.env.Now
-	t.saveAgreement(b.Agreement, a, "agreement.accepted")
-	t.put(KeyAcceptance(b.Agreement), Acceptance{Report: b.Report, Time: t.env.Now})
+	p.Acceptance = &Acceptance{Report: b.Report, Time: t.env.Now}
+	t.put(KeyPeriod(b.Agreement, b.Period), p)
+	t.audience(a.Buyer, a.Provider)
+	t.event("period.accepted", b.Agreement)
 	return nil
 }
 
@@ -451,6 +454,3 @@ type Acceptance struct {
 	Report Hash   `json:"report"`
 	Time   Millis `json:"time"`
 }
-
-// KeyAcceptance is where an agreement's acceptance stands.
-func KeyAcceptance(agreement ID) string { return "acceptance/" + string(agreement) }

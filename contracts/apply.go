@@ -145,7 +145,7 @@ func (t *tx) result() *Result {
 // in the published leaf, so that a party notices a withheld body.
 var private = map[string]bool{
 	"attestation": true, "negotiation": true, "agreement": true, "grant": true, "consent": true, "usage": true, "period": true,
-	"acceptance": true, "certificate": true, "export": true, "dispute": true, "correction": true, "clr/escrow": true, "clr/settlement": true,
+	"certificate": true, "export": true, "dispute": true, "correction": true, "clr/escrow": true, "clr/settlement": true,
 	"clr/movement": true, "clr/settled": true, "clr/debt": true, "model": true, "statistics": true,
 }
 

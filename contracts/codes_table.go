@@ -63,6 +63,7 @@ var Codes = []CodeDoc{
 	{"member.missing", Malformed, "命令未写明成员，或申请人不应写明", "The command names no member, or an applicant names one.", "写明成员编号；申请入市则留空", "Name the member; leave it empty in an application."},
 	{"member.unknown", NotFound, "没有这个成员", "No member has this id.", "核对成员编号", "Check the id."},
 	{"member.not_active", Forbidden, "成员不在有效状态", "The member is not active.", "等待准入或恢复", "Wait for admission or reinstatement."},
+	{"member.regulator", Forbidden, "监管机构的准入、暂停、恢复与退出须另有在册监管机构会签；其他会员则不得会签", "A regulator's seat takes an active regulator's signatures beside the venue's, another member's doesn't.", "请在册监管机构两人会签", "Have two people of an active regulator sign, too."},
 	{"member.role", Forbidden, "成员没有所需角色", "The member lacks the role that this needs.", "由具备该角色的成员办理", "Let a member with that role do it."},
 	{"member.state", Conflict, "成员状态不允许此变更", "The member's state doesn't allow this turn.", "查看成员当前状态", "Look at the member's state."},
 	{"member.credit_code", Conflict, "该统一社会信用代码已有成员或申请人使用", "The credit code belongs to another member or applicant.", "核对代码", "Check the code."},
@@ -205,6 +206,7 @@ var Codes = []CodeDoc{
 	{"statistics.ended", Gone, "任务未在进行", "The task does not run now.", "发起新任务", "Propose another."},
 
 	// usage, acceptance
+	{"period.month", Unprocessed, "期间所属月份不符", "The period can't belong to this month.", "写明用量发生的月份：关账当月或上月", "Name the month of its use: that of the close or the one before."},
 	{"period.number", Conflict, "不是下一个结算期", "This is not the open period's number.", "使用当前期号", "Use the open period's."},
 	{"period.open", TooEarly, "结算期尚未关闭", "The period was not closed.", "先关闭结算期", "Close it first."},
 	{"period.unreported", TooEarly, "结算期缺少最终用量报告", "The period has no final report yet.", "先提交最终报告", "Report first."},

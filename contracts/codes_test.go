@@ -3,19 +3,15 @@ package contracts_test
 import (
 	"flag"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/codetest"
 	"github.com/bund-exchange/bund/contracts/policy"
 )
 
@@ -26,99 +22,17 @@ var _ = flag.Bool("rewrite", false, "write the corpus's expectations of state an
 
 var codeForm = regexp.MustCompile(`^[a-z]+\.[a-z0-9_]+$`)
 
-// codeArgument says which argument of a function is a refusal code.
-var codeArgument = map[string]int{"refuse": 0, "malformed": 0, "noAffiliate": 1, "Code": 0}
-
-// relayed lists the functions that pass on a code which their caller wrote.
-var relayed = []string{"malformed", "noAffiliate", "granted"}
-
-// usedCodes reads the codes that the source hands out: first arguments of refuse and its relays, conversions to Code,
-// and Code fields of Refusal literals. Outside the rules' own
-// package only the literals are codes of the market.
-func usedCodes(t *testing.T, dir string) map[contracts.Code][]string {
-	t.Helper()
-	rules := dir == "."
-	used := map[contracts.Code][]string{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasPrefix(filepath.Base(path), "codes") {
-			return err
-		}
-		fset := token.NewFileSet()
-		f, err := parser.ParseFile(fset, path, nil, 0)
-		if err != nil {
-			return err
-		}
-		take := func(e ast.Expr, in string) {
-			lit, ok := e.(*ast.BasicLit)
-			if !ok || lit.Kind != token.STRING {
-				if !slices.Contains(relayed, in) {
-					t.Errorf("%s: a refusal code that is no literal: it can't be documented", fset.Position(e.Pos()))
-				}
-				return
-			}
-			s, _ := strconv.Unquote(lit.Value)
-			if !codeForm.MatchString(s) {
-				t.Errorf("%s: %q doesn't look like a code", fset.Position(e.Pos()), s)
-			}
-			used[contracts.Code(s)] = append(used[contracts.Code(s)], fset.Position(e.Pos()).String())
-		}
-		for _, decl := range f.Decls {
-			in := ""
-			if fn, ok := decl.(*ast.FuncDecl); ok {
-				in = fn.Name.Name
-			}
-			ast.Inspect(decl, func(n ast.Node) bool {
-				switch n := n.(type) {
-				case *ast.CallExpr:
-					name := ""
-					switch fun := n.Fun.(type) {
-					case *ast.Ident:
-						name = fun.Name
-					case *ast.SelectorExpr:
-						if x, ok := fun.X.(*ast.Ident); ok && (x.Name == "t" || x.Name == "contracts") {
-							name = fun.Sel.Name
-						}
-					}
-					if i, ok := codeArgument[name]; ok && rules && i < len(n.Args) {
-						take(n.Args[i], in)
-					}
-				case *ast.CompositeLit:
-					if strings.HasSuffix(typeName(n.Type), "contracts.Refusal") || typeName(n.Type) == "Refusal" && rules {
-						for _, el := range n.Elts {
-							if kv, ok := el.(*ast.KeyValueExpr); ok && fmt.Sprint(kv.Key) == "Code" && in != "refuse" {
-								take(kv.Value, in)
-							}
-						}
-					}
-				}
-				return true
-			})
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return used
-}
-
-func typeName(e ast.Expr) string {
-	switch e := e.(type) {
-	case *ast.Ident:
-		return e.Name
-	case *ast.SelectorExpr:
-		return fmt.Sprint(e.X) + "." + e.Sel.Name
-	}
-	return ""
-}
+// marketCodes are the rules' own codes, and those of the ledger's answers in the form of a rule's.
+var marketCodes = codetest.Source{Dirs: []string{"."}, Form: codeForm, Skip: func(path string) bool { return strings.HasPrefix(filepath.Base(path), "codes") },
+	Argument: map[string]int{"contracts.refuse": 0, "contracts.malformed": 0, "contracts.noAffiliate": 1, "contracts.Code": 0},
+	Relayed: map[string]string{"contracts.refuse": "code", "contracts.malformed": "code", "contracts.noAffiliate": "code",
+		"contracts.granted": "d.Denial.Code"}} // of the policy
 
 func TestEveryCodeIsDocumented(t *testing.T) {
-	used := usedCodes(t, ".")
-	for c, at := range usedCodes(t, "../ledger/embedded") {
-		used[c] = append(used[c], at...)
-	}
+	used := marketCodes.HandedOut(t)
+	maps.Copy(used, codetest.Source{Dirs: []string{"../ledger/embedded"}, Form: codeForm}.HandedOut(t))
 	for _, d := range policy.Denials() {
-		used[contracts.Code(d.Code)] = append(used[contracts.Code(d.Code)], "policy.Denials")
+		used[contracts.Code(d.Code)] = "policy.Denials"
 		if row, ok := contracts.Lookup(contracts.Code(d.Code)); !ok || row.Zh != d.Zh || row.En != d.En {
 			t.Errorf("%s: policy says %q, the table %q", d.Code, d.En, row.En)
 		}
@@ -128,7 +42,7 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 	}
 	for c, at := range used {
 		if _, ok := contracts.Lookup(c); !ok {
-			t.Errorf("%s is used at %s and has no row in Codes", c, at[0])
+			t.Errorf("%s is used at %s and has no row in Codes", c, at)
 		}
 	}
 	seen := map[contracts.Code]bool{}
@@ -136,7 +50,7 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 		switch {
 		case seen[d.Code]:
 			t.Errorf("%s is there twice", d.Code)
-		case used[d.Code] == nil:
+		case used[d.Code] == "":
 			t.Errorf("%s has a row and is used nowhere", d.Code)
 		case d.Zh == "" || d.En == "" || d.DoZh == "" || d.DoEn == "":
 			t.Errorf("%s lacks a text", d.Code)

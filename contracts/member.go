@@ -174,15 +174,19 @@ type MemberApply struct {
 	Application Application `json:"application"`
 }
 
-// MemberAdmit activates an applicant whose file and checks are complete.
+// MemberAdmit activates an applicant whose file and checks are complete. A further regulator is admitted by an active one
+// beside the venue, named here: whoever is supervised doesn't choose its supervisors alone.
 type MemberAdmit struct {
 	Applicant ID `json:"applicant"`
+	Regulator ID `json:"regulator,omitempty"` // only for an applicant that is to be a regulator
 }
 
-// MemberTurn is a change of a member's state by the venue, with its reason.
+// MemberTurn is a change of a member's state by the venue, with its reason. Of a regulator's it takes an active regulator, too,
+// which may be the same: the venue alone can't silence one.
 type MemberTurn struct {
-	Subject ID     `json:"subject"`
-	Reason  string `json:"reason"`
+	Subject   ID     `json:"subject"`
+	Regulator ID     `json:"regulator,omitempty"` // only for a subject that is a regulator
+	Reason    string `json:"reason"`
 }
 
 // MemberRenewFile replaces a document of one's own file.
@@ -319,6 +323,19 @@ func keyCheck(member ID, method string) string {
 	return "check/" + string(member) + "/" + string(HashOf("bund/method/v1", []byte(method))[:16])
 }
 
+// supervised demands the signatures of an active regulator where the venue acts on a regulator, and none elsewhere.
+func (t *tx) supervised(subject *Member, regulator ID) *Refusal {
+	switch {
+	case !subject.Has(RoleRegulator) && regulator != "":
+		return refuse("member.regulator", "this member is no regulator: the venue acts alone").at("regulator")
+	case !subject.Has(RoleRegulator):
+		return nil
+	case regulator == "":
+		return refuse("member.regulator", "a regulator is admitted, suspended, reinstated and dismissed together with an active one").at("regulator")
+	}
+	return t.signedBy(regulator, RoleRegulator, DutyMaker, DutyChecker)
+}
+
 func applyMemberAdmit(t *tx, b *MemberAdmit) *Refusal {
 	m, r := t.member(b.Applicant)
 	if r != nil {
@@ -326,6 +343,9 @@ func applyMemberAdmit(t *tx, b *MemberAdmit) *Refusal {
 	}
 	if m.State != Applied {
 		return refuse("member.state", "the member is %s, not applied", m.State).at("applicant")
+	}
+	if r := t.supervised(m, b.Regulator); r != nil {
+		return r
 	}
 	for _, method := range t.rules.AdmissionChecks {
 		c, ok := get[checkRecord](t, keyCheck(b.Applicant, method))
@@ -356,6 +376,13 @@ func turn(event string, from []MemberState, to MemberState) func(*tx, *MemberTur
 		if b.Subject == t.gen.Venue || b.Subject == t.gen.Regulator {
 			return refuse("member.state", "venue and first regulator don't leave their ledger").at("subject")
 		}
+		if m.State != Applied { // turning an applicant away takes nobody's seat
+			if r := t.supervised(m, b.Regulator); r != nil {
+				return r
+			}
+		} else if b.Regulator != "" {
+			return refuse("member.regulator", "an applicant is turned away by the venue alone").at("regulator")
+		}
 		m.State, m.Since, m.Reason = to, t.env.Now, b.Reason
 		t.put(KeyMember(b.Subject), m)
 		t.event(event, b.Subject)
@@ -370,6 +397,9 @@ func applyMemberReinstate(t *tx, b *MemberTurn) *Refusal {
 	}
 	if m.State != Suspended {
 		return refuse("member.state", "the member is %s, not suspended", m.State).at("subject")
+	}
+	if r := t.supervised(m, b.Regulator); r != nil {
+		return r
 	}
 	for _, f := range m.Files {
 		if f.Expires != 0 && f.Expires <= t.env.Now {

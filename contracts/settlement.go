@@ -90,8 +90,8 @@ func applySettle(t *tx, b *SettlementSettle) *Refusal {
 	if r != nil {
 		return r
 	}
-	if a.Accepted == 0 && t.env.Now < p.Report.Time.Add(terms.AcceptanceDays*86400) {
-		return refuse("acceptance.missing", "the buyer has neither accepted nor let the time for it pass").at("agreement")
+	if p.Acceptance == nil && t.env.Now < p.Report.Time.Add(terms.AcceptanceDays*86400) {
+		return refuse("acceptance.missing", "the buyer has neither accepted the period nor let the time for it pass").at("period")
 	}
 	now, _, r := open[Totals](t, TagUsage, p.Report.Totals, "period")
 	if r != nil {

@@ -33,7 +33,7 @@ type Terms struct {
 	Billing        Billing   `json:"billing"`
 	UnitPrice      MicroYuan `json:"unitPrice"`      // of a billed unit, tax included
 	BillOn         string    `json:"billOn"`         // "found": only answers that found something; "query": NOT_FOUND too
-	FlatFee        Fen       `json:"flatFee"`        // of a calendar month in which a period closes, tax included
+	FlatFee        Fen       `json:"flatFee"`        // of a calendar month that a period belongs to, tax included
 	Escrow         Fen       `json:"escrow"`         // prepaid: what must be deposited before the grant is active
 	CreditLine     Fen       `json:"creditLine"`     // postpaid: what may be owed
 	GraceAmount    Fen       `json:"graceAmount"`    // beyond escrow or credit line

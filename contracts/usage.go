@@ -10,6 +10,7 @@ type Usage struct {
 	Root    Hash   `json:"root"`
 	Totals  Hash   `json:"totals"` // commitment, tag bund/usage/v1
 	Hosted  bool   `json:"hosted"` // the consumer's receipt key lives at a host
+	Since   Millis `json:"since"`  // of the first report
 	Time    Millis `json:"time"`
 }
 
@@ -17,7 +18,7 @@ type Usage struct {
 func KeyUsage(agreement ID) string { return "usage/" + string(agreement) }
 
 // ClosedPeriod is a closed accounting period of an agreement. A period begins where the one before was closed, and
-// belongs to the month of its close.
+// belongs to the month of its use, which whoever closes it names: a month ends before it can be closed.
 type ClosedPeriod struct {
 	Number int64   `json:"number"`
 	Month  Period  `json:"month"`
@@ -25,6 +26,8 @@ type ClosedPeriod struct {
 	Flat   bool    `json:"flat"`  // the month's flat fee falls into it
 	Closed Millis  `json:"closed"`
 	Report *Report `json:"report,omitempty"` // the final usage report
+
+	Acceptance *Acceptance `json:"acceptance,omitempty"` // by the buyer's word
 }
 
 // Report is what of a usage report is settled.
@@ -51,10 +54,21 @@ func pad(n int64) string {
 }
 
 // PeriodClose closes the open period: the provider's log gets a CLOSE leaf that names the period's number. By a party or
-// the venue's job. Number guards against closing twice.
+// the venue's job. Number guards against closing twice. Month is that of the use in it: the month of the close or the one
+// before, and none in which the period had not begun.
 type PeriodClose struct {
-	Agreement ID    `json:"agreement"`
-	Number    int64 `json:"number"`
+	Agreement ID     `json:"agreement"`
+	Number    int64  `json:"number"`
+	Month     Period `json:"month"`
+}
+
+// Months gives the first and the last month that a period may belong to which begins at one time and is closed at another,
+// of an agreement that ends at to. What is closed after the end belongs to the month of the end at the latest: no flat fee
+// for a month without an agreement.
+func Months(began, closed, to Millis) (first, last Period) {
+	closed = min(closed, to-1)
+	last = PeriodOf(closed)
+	return max(PeriodOf(min(began, closed)), PeriodOf(last.Start()-1)), last
 }
 
 // UsageReport brings the acknowledged state of a receipt log, signed by both sides' receipt keys: the consumer's
@@ -84,6 +98,7 @@ func applyPeriodClose(t *tx, b *PeriodClose) *Refusal {
 	if b.Number != a.Periods+1 {
 		return refuse("period.number", "the open period is number %d", a.Periods+1).at("number")
 	}
+	began := a.From
 	if a.Periods > 0 {
 		last, ok := get[ClosedPeriod](t, KeyPeriod(b.Agreement, a.Periods))
 		if ok && last.Report == nil {
@@ -92,9 +107,14 @@ func applyPeriodClose(t *tx, b *PeriodClose) *Refusal {
 		if ok && a.State != AgreementActive && last.Closed >= a.To {
 			return refuse("agreement.state", "the agreement is %s and its last period closed", a.State).at("agreement")
 		}
+		if ok {
+			began = max(began, last.Closed)
+		}
 	}
-	// What is closed after the end belongs to the month of the end: no flat fee for a month without an agreement.
-	p := ClosedPeriod{Number: b.Number, Month: PeriodOf(min(t.env.Now, a.To-1)), Terms: a.Terms, Closed: t.env.Now}
+	if first, last := Months(began, t.env.Now, a.To); b.Month < first || b.Month > last {
+		return refuse("period.month", "use of this period is of %s to %s", first, last).at("month")
+	}
+	p := ClosedPeriod{Number: b.Number, Month: b.Month, Terms: a.Terms, Closed: t.env.Now}
 	p.Flat = p.Month != a.FlatMonth
 	a.Periods, a.FlatMonth = b.Number, p.Month
 	if a.NextTerms != "" {
@@ -159,6 +179,10 @@ func applyUsageReport(t *tx, b *UsageReport) *Refusal {
 	if _, r := t.checkStatement(st, TagReport, b.Report, a.Provider, "report"); r != nil {
 		return r
 	}
+	since := prev.Since
+	if !had {
+		since = t.env.Now
+	}
 	hosted := false
 	if n, ok := get[Node](t, KeyNode(ack.Node)); ok && ack.Node != "" {
 		hosted = n.Host != ""
@@ -168,7 +192,7 @@ func applyUsageReport(t *tx, b *UsageReport) *Refusal {
 		t.put(KeyPeriod(b.Agreement, b.Period), closing)
 	}
 	t.put(KeyUsage(b.Agreement), Usage{Reports: prev.Reports + 1, Period: b.Period, Final: b.Final, Epoch: b.Epoch, Size: b.Size,
-		Root: b.Root, Totals: b.Totals, Hosted: hosted, Time: t.env.Now})
+		Root: b.Root, Totals: b.Totals, Hosted: hosted, Since: since, Time: t.env.Now})
 	t.event("usage.reported", b.Agreement)
 	return nil
 }

@@ -38,9 +38,9 @@ func TestWalk(t *testing.T) {
 	}
 	// 400 billed calls at ¥0.80: ¥320.00 and the flat fee of ¥3,000.00.
 	must(m.Report(d, 1, false, 200, contracts.Totals{Calls: 200, Units: 200, Micro: 160_000_000}))
-	must(m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, m.Venue.Machine))
+	must(m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1, Month: contracts.PeriodOf(m.Now)}, nil, m.Venue.Machine))
 	must(m.Report(d, 1, true, 401, contracts.Totals{Calls: 400, Units: 400, Micro: 320_000_000}))
-	must(m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
+	must(m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Period: 1, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
 	must(m.Settle(d, 1, 332_000+3_320))
 	b, _ := pure.Get(contracts.KeySettlement(d.Agreement, 1))
 	s, err := contracts.Read[contracts.Settlement](b)

@@ -342,10 +342,10 @@ func TestWalk(t *testing.T) {
 
 	// One call at ¥0.80, signed by both receipt keys, and the period's CLOSE leaf.
 	must(m.Report(d, 1, false, 1, contracts.Totals{Calls: 1, Units: 1, Micro: 800_000}))
-	must(m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, m.Venue.Machine))
+	must(m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1, Month: contracts.PeriodOf(m.Now)}, nil, m.Venue.Machine))
 	must(m.Report(d, 1, true, 2, contracts.Totals{Calls: 1, Units: 1, Micro: 800_000}))
 	w.kill()
-	must(m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
+	must(m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Period: 1, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
 	// 80 fen and the month's 300,000; 1 % from the buyer, 2 % from the provider.
 	must(m.Settle(d, 1, 300_080+3_001))
 	settlement := w.opened(contracts.KeySettlement(d.Agreement, 1))

@@ -40,7 +40,6 @@ type dealBook struct {
 	totals      [3]int64 // of the last report: calls, units, micro
 	settled     [3]int64
 	settlements []settlementBook
-	accepted    bool
 }
 
 type periodBook struct {
@@ -48,6 +47,7 @@ type periodBook struct {
 	flat     bool
 	totals   *[3]int64
 	reported int64
+	accepted bool
 }
 
 type settlementBook struct {
@@ -101,7 +101,12 @@ func (c *audited) settle() error {
 	case "movement.deposit", "movement.refund", "movement.payout", "movement.collection":
 		return c.move(d)
 	case "period.close":
-		month := time.UnixMilli(min(at, d.to-1)).UTC().Add(8 * time.Hour).Format("2006-01")
+		month := c.body.get("month").str()
+		late := time.UnixMilli(min(at, d.to-1)).UTC().Add(8 * time.Hour)
+		before := time.Date(late.Year(), late.Month(), 1, 0, 0, 0, 0, time.UTC).Add(-time.Hour)
+		if month != late.Format("2006-01") && month != before.Format("2006-01") || month < d.flatMonth {
+			return fmt.Errorf("a period of %s closed in %s, behind one of %s", month, late.Format("2006-01"), d.flatMonth)
+		}
 		d.periods = append(d.periods, periodBook{terms: d.terms, flat: month != d.flatMonth})
 		d.flatMonth = month
 		if d.next != "" {
@@ -112,7 +117,11 @@ func (c *audited) settle() error {
 	case "settlement.settle":
 		return c.settlement(d)
 	case "acceptance.record":
-		d.accepted = true
+		n := c.body.get("period").num()
+		if n < 1 || n > int64(len(d.periods)) || d.periods[n-1].totals == nil || d.periods[n-1].accepted {
+			return fmt.Errorf("accepted period %d, which is not reported or was accepted", n)
+		}
+		d.periods[n-1].accepted = true
 	case "grant.warn", "grant.release":
 		if at := c.body.get("percent").num(); c.kind == "grant.warn" && c.spent(d)*100 < c.limit(d)*at {
 			return fmt.Errorf("warned of %d %% at %d of %d fen", at, c.spent(d), c.limit(d))
@@ -276,7 +285,7 @@ func (c *audited) settlement(d *dealBook) error {
 	}
 	p := d.periods[n-1]
 	terms := c.a.open[p.terms]
-	if wait := terms.get("acceptanceDays").num() * 86_400_000; !d.accepted && int64(c.at) < p.reported+wait {
+	if wait := terms.get("acceptanceDays").num() * 86_400_000; !p.accepted && int64(c.at) < p.reported+wait {
 		return fmt.Errorf("settled before acceptance")
 	}
 	units, accrued := p.totals[1]-d.settled[1], p.totals[2]-d.settled[2]

@@ -13,7 +13,7 @@ var introduces = map[string]int{"member": 1, "person": 2, "key": 1, "node": 1, "
 	"agreement": 1, "consent": 1, "correction": 1, "export": 1, "objection": 2, "clr/movement": 3, "model": 1, "statistics": 1}
 
 // partyNouns are those whose objects are known to their parties alone: the ids that a leaf must show.
-var partyNouns = []string{"attestation", "negotiation", "agreement", "grant", "consent", "usage", "period", "acceptance", "certificate", "dispute", "correction",
+var partyNouns = []string{"attestation", "negotiation", "agreement", "grant", "consent", "usage", "period", "certificate", "dispute", "correction",
 	"export", "model", "statistics", "clr/escrow", "clr/settlement", "clr/movement", "clr/settled", "clr/debt"}
 
 // plumbing nouns are no objects: indexes and bookkeeping that hold no more than ids.

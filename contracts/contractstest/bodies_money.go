@@ -15,7 +15,7 @@ var moneyBodies = map[string]builder{
 		if err != nil {
 			return nil, err
 		}
-		return &act{body: &contracts.PeriodClose{Agreement: id, Number: a.Periods + 1}}, nil
+		return &act{body: &contracts.PeriodClose{Agreement: id, Number: a.Periods + 1, Month: contracts.PeriodOf(min(s.M.Now, a.To-1))}}, nil
 	},
 	// usage.report D1 calls=200 [final=true]: 200 billed calls more than the last report, at the period's price; or
 	// totals.calls=, totals.units=, totals.micro= outright. ack= and report= name the keys that sign.

@@ -117,9 +117,14 @@ var tradeBodies = map[string]builder{
 		}
 		return x, nil
 	},
-	"acceptance.record": about(func(id contracts.ID, _ string) any {
-		return &contracts.AcceptanceRecord{Agreement: id, Report: contracts.HashOf("test/acceptance")}
-	}),
+	// acceptance.record D1: of the last closed period
+	"acceptance.record": func(s *Scene, _ *Actor, l *line) (*act, error) {
+		id, a, _, err := s.agreement(l)
+		if err != nil {
+			return nil, err
+		}
+		return &act{body: &contracts.AcceptanceRecord{Agreement: id, Period: a.Periods, Report: contracts.HashOf("test/acceptance")}}, nil
+	},
 
 	"grant.activate": func(s *Scene, _ *Actor, l *line) (*act, error) {
 		id, a, _, err := s.agreement(l)

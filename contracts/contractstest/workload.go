@@ -216,7 +216,7 @@ func (w *Workload) trade(d, buyer string) string {
 		}
 		st, err := read[contracts.Settlement](w.s, contracts.KeySettlement(id, a.Periods))
 		switch {
-		case err != nil && a.Accepted == 0 && w.chance(70):
+		case err != nil && p.Acceptance == nil && w.chance(70):
 			return buyer + " acceptance.record " + d
 		case err != nil:
 			return "venue settlement.settle " + d + w.one("", "", "", " escrow=no", fmt.Sprintf(" period=%d", w.period(a.Periods)))

@@ -242,7 +242,7 @@ func (t *trade) settle(calls int64) error {
 	fmt.Fprintln(os.Stderr, "settling")
 	m := t.Cast
 	m.Now = contracts.Millis(time.Now().UnixMilli())
-	if err := m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: t.deal.Agreement, Number: 1}, nil, m.Venue.Machine); err != nil {
+	if err := m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: t.deal.Agreement, Number: 1, Month: contracts.PeriodOf(m.Now)}, nil, m.Venue.Machine); err != nil {
 		return err
 	}
 	accepted := false
@@ -251,7 +251,7 @@ func (t *trade) settle(calls int64) error {
 		time.Sleep(300 * time.Millisecond)
 		if !accepted {
 			m.Now = contracts.Millis(time.Now().UnixMilli())
-			err := m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: t.deal.Agreement, Report: contracts.HashOf("headline/acceptance")}, nil, m.Buyer.Two()...)
+			err := m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: t.deal.Agreement, Period: 1, Report: contracts.HashOf("headline/acceptance")}, nil, m.Buyer.Two()...)
 			accepted = err == nil || market.CodeOf(err) == "acceptance.done"
 			continue
 		}

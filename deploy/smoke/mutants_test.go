@@ -30,7 +30,7 @@ var mutants = []mutant{
 	{"use while frozen", "contracts/freeze.go", `if f, ok := get[Freeze](t, KeyFreeze(id)); ok && f.Lifted == 0 {`, `if f, ok := get[Freeze](t, KeyFreeze(id)); ok && f.Lifted == 0 && false {`},
 	{"another company's consent", "contracts/consent.go", `case c.Subject != subject:`, `case c.Subject != subject && false:`},
 	{"a revoked consent", "contracts/consent.go", `case c.Revoked != 0:`, `case c.Revoked != 0 && false:`},
-	{"settlement before acceptance", "contracts/settlement.go", `if a.Accepted == 0 &&`, `if false && a.Accepted == 0 &&`},
+	{"settlement before acceptance", "contracts/settlement.go", `if p.Acceptance == nil &&`, `if false && p.Acceptance == nil &&`},
 	{"a fen too much", "contracts/settlement.go", `v.Usage = toFen(micro)`, `v.Usage = toFen(micro) + 1`},
 	{"the gate forgets staleness", "node/gate/gate.go", `time.Duration(stale)*time.Second); err != nil {`, `time.Duration(stale)*time.Second); false && err != nil {`},
 }

@@ -316,7 +316,7 @@ var table = []step{
 	{"a top-up releases the hold", "", topUp},
 	{"the period is closed; the nodes report it by themselves", "", func(w *walk) error {
 		w.now()
-		if err := w.do(w.Cast.Venue, "period.close", contracts.PeriodClose{Agreement: w.trade.Agreement, Number: 1}, nil, w.Cast.Venue.Machine); err != nil {
+		if err := w.do(w.Cast.Venue, "period.close", contracts.PeriodClose{Agreement: w.trade.Agreement, Number: 1, Month: contracts.PeriodOf(w.Cast.Now)}, nil, w.Cast.Venue.Machine); err != nil {
 			return err
 		}
 		return w.until(30*time.Second, func() error {
@@ -333,7 +333,7 @@ var table = []step{
 	}},
 	{"settled before acceptance", "acceptance.missing", (*walk).settle},
 	{"the bank accepts the delivery", "", func(w *walk) error {
-		return w.do(w.Cast.Buyer, "acceptance.record", contracts.AcceptanceRecord{Agreement: w.trade.Agreement, Report: contracts.HashOf("smoke/acceptance")}, nil, w.Cast.Buyer.Two()...)
+		return w.do(w.Cast.Buyer, "acceptance.record", contracts.AcceptanceRecord{Agreement: w.trade.Agreement, Period: 1, Report: contracts.HashOf("smoke/acceptance")}, nil, w.Cast.Buyer.Two()...)
 	}},
 	{"the contract settles: flat fee, calls, fees on both sides", "", func(w *walk) error {
 		if err := w.settle(); err != nil && codeOf(err).code != "settlement.done" {

@@ -201,9 +201,9 @@ func trades(b *testing.B, n int) *evidencetest.Ledger {
 		must(m.Deposit(d, 1_000_000))
 		must(m.Activate(d))
 		must(m.Report(d, 1, false, 200, contracts.Totals{Calls: 200, Units: 200, Micro: 160_000_000}))
-		must(m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, m.Venue.Machine))
+		must(m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1, Month: contracts.PeriodOf(m.Now)}, nil, m.Venue.Machine))
 		must(m.Report(d, 1, true, 401, contracts.Totals{Calls: 400, Units: 400, Micro: 320_000_000}))
-		must(m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
+		must(m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Period: 1, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
 		must(m.Settle(d, 1, 335_320))
 	}
 	return l

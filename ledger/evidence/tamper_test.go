@@ -182,7 +182,7 @@ var tampers = []tamper{
 		w, _ := honest()
 		m := w.Market
 		sub, _ := signing.Sign(contracts.Unsigned{Ledger: l.ID, Member: m.Buyer.ID, Kind: "acceptance.record", NotBefore: m.Now, Random: [10]byte{1},
-			Body: contracts.AcceptanceRecord{Agreement: w.Prepaid.Agreement, Report: contracts.HashOf("test/acceptance")}}, nil, m.Venue.Maker, m.Venue.Check)
+			Body: contracts.AcceptanceRecord{Agreement: w.Prepaid.Agreement, Period: 1, Report: contracts.HashOf("test/acceptance")}}, nil, m.Venue.Maker, m.Venue.Check)
 		p := l.Find("acceptance.record", 0)
 		l.Entries[p].Raw, l.Entries[p].Signatures = sub.Raw, sub.Signatures
 		return p

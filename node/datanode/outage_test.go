@@ -161,7 +161,7 @@ func TestReportOutcomes(t *testing.T) {
 	m.loseNext.Store(2)
 	m.forgetTokens() // the market was restarted: tokens are made anew
 	m.catchUp()
-	ok(t, m.Do(m.Buyer.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, m.Buyer.Machine))
+	ok(t, m.Do(m.Buyer.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1, Month: contracts.PeriodOf(m.Now)}, nil, m.Buyer.Machine))
 	w.reported(t, d, 1, billed, contracts.MicroYuan(billed)*800_000)
 	u, _, err := m.usage(d)
 	ok(t, err)
@@ -309,7 +309,7 @@ func TestErased(t *testing.T) {
 	ok(t, m.Do(m.Provider.ID, "agreement.amend", contracts.AgreementAmend{Agreement: d.Agreement, Policy: offer.Policy, To: offer.To, QuotaCalls: offer.QuotaCalls,
 		MaxStaleSec: offer.MaxStaleSec, Terms: hash, Text: m.Text(m.listing, contracts.Trade, dealOf(offer, terms, o))}, []contracts.Opening{o},
 		append(m.Provider.Two(), m.Buyer.Two()...)...))
-	ok(t, m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, m.Venue.Machine))
+	ok(t, m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1, Month: contracts.PeriodOf(m.Now)}, nil, m.Venue.Machine))
 	w.reported(t, d, 1, billed, contracts.MicroYuan(billed)*800_000)
 	ok(t, m.Do(m.Buyer.ID, "erasure.record", contracts.ErasureRecord{Commitments: []contracts.Hash{d.Offer.Terms}, Reason: "asked for"}, nil, m.Buyer.Maker))
 	m.mu.Lock()
@@ -375,7 +375,7 @@ func TestRepairs(t *testing.T) {
 	})
 	w.agreed(d, billed+1)
 	w.m.catchUp()
-	ok(t, w.m.Do(w.m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, w.m.Venue.Machine))
+	ok(t, w.m.Do(w.m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1, Month: contracts.PeriodOf(w.m.Now)}, nil, w.m.Venue.Machine))
 	w.reported(t, d, 1, billed+1, contracts.MicroYuan(billed+1)*800_000)
 }
 

@@ -320,7 +320,7 @@ func (w *world) period(t *testing.T, d *contractstest.Deal, before int64) (bille
 	}
 	call(1, 800_000) // still at the old price
 	billed++
-	ok(t, m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, m.Venue.Machine))
+	ok(t, m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1, Month: contracts.PeriodOf(m.Now)}, nil, m.Venue.Machine))
 	w.reported(t, d, 1, before+billed, contracts.MicroYuan(before+billed)*800_000)
 	first := before + billed
 	until(t, "the amended terms", func() error { // both nodes have followed the close
@@ -334,13 +334,13 @@ func (w *world) period(t *testing.T, d *contractstest.Deal, before int64) (bille
 	call(20, 1_600_000) // nothing is found, and that is an answer now
 	billed += 2
 	m.catchUp()
-	ok(t, m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
+	ok(t, m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Period: 1, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
 	gross := contracts.Fen(300_000 + first*80)
 	ok(t, m.Settle(d, 1, gross+gross/100))
 	call(2, 1_600_000) // the settlement moves balance and settled totals together: use goes on
 	billed++
 
-	ok(t, m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 2}, nil, m.Venue.Machine))
+	ok(t, m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 2, Month: contracts.PeriodOf(m.Now)}, nil, m.Venue.Machine))
 	w.reported(t, d, 2, before+billed, contracts.MicroYuan(first*800_000+3*1_600_000))
 	d.Opening = o
 	call(2, 1_600_000)

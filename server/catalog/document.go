@@ -129,6 +129,9 @@ ON CONFLICT (digest) DO UPDATE
 		if err != nil {
 			return fmt.Errorf("couldn't store document %s: %w", digest, err)
 		}
+		if d.Kind == ManualDocument {
+			return putManualText(ctx, tx, digest, d.Content)
+		}
 		return nil
 	})
 }

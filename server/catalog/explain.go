@@ -13,6 +13,9 @@ func (c *Catalog) Explain(ctx context.Context, q Query) (plan string, err error)
 	if err != nil {
 		return "", err
 	}
+	if f.manuals, err = c.unheard(ctx, f); err != nil {
+		return "", err
+	}
 	query, args, err := f.sql()
 	if err != nil {
 		return "", err

@@ -53,7 +53,10 @@ type Page struct {
 }
 
 type filter struct {
-	terms    []string
+	terms    []string // of words and facets
+	words    []string // of words alone
+	facets   []string
+	manuals  bool // look for the words in the manuals
 	patterns []string
 	count    bool
 	after    string
@@ -85,7 +88,8 @@ func (q *Query) filter() (f filter, err error) {
 		}
 		tags = append(tags, tag{facet, value})
 	}
-	f.terms = append(f.terms, tagLookup(tags)...)
+	f.words, f.facets = f.terms, tagLookup(tags)
+	f.terms = slices.Concat(f.words, f.facets)
 	for _, c := range q.Count {
 		if !slices.Contains(Facets, c) {
 			return f, &BadQuery{"count", "unknown facet"}
@@ -100,22 +104,28 @@ func (q *Query) filter() (f filter, err error) {
 }
 
 // sql gives the one statement of a search. Matches are the page and, when something is counted, what is counted beyond
-// it. Without a word or facet there is no condition on terms, and the order's index alone answers.
+// it. Without a word or facet there is no condition on terms, and the order's index alone answers. In manuals, the words
+// are looked for there and the facets on the shelf.
 func (f filter) sql() (string, []any, error) {
 	var args []any
 	arg := func(v any) string {
 		args = append(args, v)
 		return fmt.Sprintf("$%d", len(args))
 	}
-	from, cond := "proj.shelf s", "s.listed"
-	if len(f.terms) > 0 {
-		cond += " AND s.terms @> " + arg(codes(f.terms)) + "::bigint[]"
-	}
-	if len(f.patterns) > 0 {
+	from, cond, haystack, onShelf := "proj.shelf s", "s.listed", "h", f.terms
+	switch {
+	case f.manuals:
+		from = "app.manual_texts t JOIN proj.versions v ON v.manual = t.digest JOIN proj.shelf s ON s.version = v.id"
+		cond += " AND t.terms @> " + arg(codes(f.words)) + "::bigint[]"
+		haystack, onShelf = "t", f.facets
+	case len(f.patterns) > 0:
 		from += " JOIN proj.cards h ON h.version = s.version"
-		for _, p := range f.patterns {
-			cond += " AND h.haystack LIKE " + arg(p)
-		}
+	}
+	if len(onShelf) > 0 {
+		cond += " AND s.terms @> " + arg(codes(onShelf)) + "::bigint[]"
+	}
+	for _, p := range f.patterns {
+		cond += " AND " + haystack + ".haystack LIKE " + arg(p)
 	}
 	if f.after != "" {
 		at, err := parseCursor(f.after)
@@ -145,14 +155,15 @@ SELECT 'all', '', count(*), '' FROM matches`
 
 // steered runs a search's statement with costs that fit it: the shelf is in memory, and looking for codes in an array of
 // a hundred costs much more than the comparison that the planner takes it for. Without this it walks down the order's
-// index through thousands of rows where the index of terms names a few hundred.
+// index through thousands of rows where the index of terms names a few hundred. Nothing here is ever found by reading a
+// whole table, small as the manuals' may be.
 func (c *Catalog) steered(ctx context.Context, f func(*sqlx.Tx) error) error {
 	tx, err := c.DB.BeginTxx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	if _, err := tx.ExecContext(ctx, `SET LOCAL random_page_cost = 1.1; SET LOCAL cpu_operator_cost = 0.05`); err != nil {
+	if _, err := tx.ExecContext(ctx, `SET LOCAL random_page_cost = 1.1; SET LOCAL cpu_operator_cost = 0.05; SET LOCAL enable_seqscan = off`); err != nil {
 		return err
 	}
 	if err := f(tx); err != nil {
@@ -161,12 +172,43 @@ func (c *Catalog) steered(ctx context.Context, f func(*sqlx.Tx) error) error {
 	return tx.Commit()
 }
 
-// Search answers one page. It reads only indexes and the rows that they name.
+// Search answers one page. It reads only indexes and the rows that they name. Words that nothing on the shelf has are looked
+// for in the manuals: those name no facets, so common words would have to be joined with thousands of rows for each
+// page, and what the shelf says of a product in its title is the better answer to them.
 func (c *Catalog) Search(ctx context.Context, q Query) (*Page, error) {
 	f, err := q.filter()
 	if err != nil {
 		return nil, err
 	}
+	page, err := c.search(ctx, q, f)
+	if err != nil || len(page.Listings) > 0 {
+		return page, err
+	}
+	if f.manuals, err = c.unheard(ctx, f); err != nil || !f.manuals {
+		return page, err
+	}
+	return c.search(ctx, q, f)
+}
+
+// unheard reports whether the shelf lacks the words of a search, whatever the facets and the page.
+func (c *Catalog) unheard(ctx context.Context, f filter) (bool, error) {
+	if len(f.words) == 0 {
+		return false, nil
+	}
+	words := filter{terms: f.words, patterns: f.patterns, limit: 1}
+	query, args, err := words.sql()
+	if err != nil {
+		return false, err
+	}
+	known := false
+	err = c.steered(ctx, func(tx *sqlx.Tx) error { return tx.GetContext(ctx, &known, "SELECT EXISTS ("+query+")", args...) })
+	if err != nil {
+		return false, fmt.Errorf("couldn't search the shelf: %w", err)
+	}
+	return !known, nil
+}
+
+func (c *Catalog) search(ctx context.Context, q Query, f filter) (*Page, error) {
 	query, args, err := f.sql()
 	if err != nil {
 		return nil, err

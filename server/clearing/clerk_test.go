@@ -199,7 +199,7 @@ func TestMonthEndToSettlement(t *testing.T) {
 	o.works() // neither accepted nor waited for
 	o.until("2026-04-05 09:00")
 	o.works()
-	o.Must(o.Do(o.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Report: contracts.HashOf("test/acceptance")}, nil, o.Buyer.Two()...))
+	o.Must(o.Do(o.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Period: 1, Report: contracts.HashOf("test/acceptance")}, nil, o.Buyer.Two()...))
 	o.works("settlement.settled")
 	// 400 calls at 0.80 yuan and the flat fee of 3,000 yuan are 3,320 yuan; the buyer's fee is 1 %.
 	if got := o.escrow(d); got != 1_000_000-332_000-3_320 {
@@ -213,12 +213,12 @@ func TestMonthEndToSettlement(t *testing.T) {
 		month         contracts.Period
 		wantsNotFound bool
 	}{
-		{r: projection.Reader{Member: o.Buyer.ID}, member: o.Buyer.ID, lines: 1, bought: 332_000 + 3_320, month: "2026-04"},
-		{r: projection.Reader{Member: o.Provider.ID}, member: o.Provider.ID, lines: 1, sold: 332_000 - 6_640, month: "2026-04"},
-		{r: projection.Reader{Member: o.Regulator.ID, Supervises: true}, member: o.Buyer.ID, lines: 1, bought: 332_000 + 3_320, month: "2026-04"},
-		{r: projection.Reader{Member: o.Buyer.ID}, member: o.Buyer.ID, month: "2026-03"},
-		{r: projection.Reader{Member: o.Custodian.ID}, member: o.Custodian.ID, month: "2026-04"},
-		{r: projection.Reader{Member: o.Provider.ID}, member: o.Buyer.ID, month: "2026-04", wantsNotFound: true},
+		{r: projection.Reader{Member: o.Buyer.ID}, member: o.Buyer.ID, lines: 1, bought: 332_000 + 3_320, month: "2026-03"},
+		{r: projection.Reader{Member: o.Provider.ID}, member: o.Provider.ID, lines: 1, sold: 332_000 - 6_640, month: "2026-03"},
+		{r: projection.Reader{Member: o.Regulator.ID, Supervises: true}, member: o.Buyer.ID, lines: 1, bought: 332_000 + 3_320, month: "2026-03"},
+		{r: projection.Reader{Member: o.Buyer.ID}, member: o.Buyer.ID, month: "2026-04"},
+		{r: projection.Reader{Member: o.Custodian.ID}, member: o.Custodian.ID, month: "2026-03"},
+		{r: projection.Reader{Member: o.Provider.ID}, member: o.Buyer.ID, month: "2026-03", wantsNotFound: true},
 		{r: projection.Reader{}, member: o.Buyer.ID, month: "2026-03", wantsNotFound: true},
 	} {
 		s, err := o.clerk.Statement(ctx, x.r, x.member, x.month)
@@ -233,11 +233,18 @@ func TestMonthEndToSettlement(t *testing.T) {
 			t.Errorf("the statement of %s for %s is %+v", x.member, x.month, s)
 		}
 	}
-	// The clerk was away at the next month's end. The delivery was accepted; the later periods of it need no more word.
+	// The clerk was away at the next month's end. What was accepted of March says nothing about April.
 	o.until("2026-05-02 09:00")
 	o.works("period.closed")
 	o.used(d, 2, true, 500)
+	o.works()
+	o.until("2026-05-09 09:00") // silence for seven days
 	o.works("settlement.settled")
+	s, err := o.clerk.Statement(ctx, projection.Reader{Member: o.Buyer.ID}, o.Buyer.ID, "2026-04")
+	o.Must(err)
+	if len(s.Lines) != 1 || s.Lines[0].Month != "2026-04" {
+		t.Errorf("the statement of April is %+v", s)
+	}
 }
 
 // Nothing was used and there is no flat fee: the settlement is of zero and leaves the escrow as it is.

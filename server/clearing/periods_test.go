@@ -20,6 +20,46 @@ func at(s string) contracts.Millis {
 	return contracts.Millis(t.UnixMilli())
 }
 
+// due is when a period is to be closed whose last one was closed at a time, 0 before the first, and which was used first
+// at a time.
+func due(a *contracts.Agreement, closed, used contracts.Millis) contracts.Millis {
+	r := &records{agreement: a, usage: &contracts.Usage{Since: used}}
+	if closed != 0 {
+		r.last = &contracts.ClosedPeriod{Closed: closed, Report: &contracts.Report{}}
+	}
+	return closeAt(a, r.last, began(r))
+}
+
+// A clerk names the month of the use, not that of its own look.
+func TestMonthOfAPeriod(t *testing.T) {
+	for _, x := range []struct{ why, from, to, used, closed, now, want string }{
+		{"closed with the month", "2026-03-10 09:00", "", "2026-03-11 09:00", "", "2026-04-01 00:00", "2026-03"},
+		{"the clerk was away for two weeks", "2026-03-10 09:00", "", "2026-03-11 09:00", "", "2026-04-14 00:00", "2026-03"},
+		{"the clerk was away for two months: no further back than the month before", "2026-03-10 09:00", "", "2026-03-11 09:00", "", "2026-06-02 00:00", "2026-05"},
+		{"a report that came behind midnight", "2026-03-10 09:00", "", "2026-04-01 00:04", "", "2026-04-01 00:05", "2026-03"},
+		{"used in April for the first time", "2026-03-10 09:00", "", "2026-04-10 09:00", "", "2026-05-01 00:00", "2026-04"},
+		{"the next month", "2026-03-10 09:00", "", "2026-03-11 09:00", "2026-04-01 00:00", "2026-05-01 00:00", "2026-04"},
+		{"the end in the month before", "2026-03-10 09:00", "2026-04-20 00:00", "2026-03-11 09:00", "2026-04-01 00:00", "2026-05-03 00:00", "2026-04"},
+	} {
+		a := &contracts.Agreement{State: contracts.AgreementActive, From: at(x.from), To: at("2027-03-10 09:00"), Periods: 1}
+		if x.to != "" {
+			a.State, a.To = contracts.AgreementTerminated, at(x.to)
+		}
+		r := &records{id: "a", agreement: a, usage: &contracts.Usage{Since: at(x.used)}}
+		if x.closed != "" {
+			r.last = &contracts.ClosedPeriod{Closed: at(x.closed), Report: &contracts.Report{}}
+		}
+		c, _, err := closePeriod(t.Context(), &work{now: at(x.now)}, r, nil)
+		b, ok := c.body.(contracts.PeriodClose)
+		if err != nil || !ok || string(b.Month) != x.want {
+			t.Errorf("%s: %+v, %v, want %s", x.why, c, err, x.want)
+		}
+		if first, last := contracts.Months(began(r), at(x.now), a.To); b.Month < first || b.Month > last {
+			t.Errorf("%s: the ledger would refuse %s", x.why, b.Month)
+		}
+	}
+}
+
 func TestCloseAt(t *testing.T) {
 	for _, x := range []struct {
 		why                string
@@ -33,15 +73,15 @@ func TestCloseAt(t *testing.T) {
 		{"a year's end", "2026-11-01 00:00", "2026-12-01 00:01", "2027-01-01 00:00"},
 	} {
 		a := &contracts.Agreement{State: contracts.AgreementActive, From: at(x.from), To: at("2027-03-10 09:00")}
-		if got := closeAt(a, at(x.closed)); got != at(x.want) {
+		if got := due(a, at(x.closed), at(x.from)); got != at(x.want) {
 			t.Errorf("%s: %s", x.why, got.Time())
 		}
 	}
 	ended := &contracts.Agreement{State: contracts.AgreementTerminated, Periods: 1, From: at("2026-03-10 09:00"), To: at("2026-03-20 09:00")}
-	if got := closeAt(ended, at("2026-03-15 09:00")); got != ended.To {
+	if got := due(ended, at("2026-03-15 09:00"), 0); got != ended.To {
 		t.Errorf("the last period of an ended agreement is closed at %s", got.Time())
 	}
-	if got := closeAt(ended, ended.To); got != 0 {
+	if got := due(ended, ended.To, 0); got != 0 {
 		t.Errorf("an ended agreement is closed twice, at %s", got.Time())
 	}
 }
@@ -54,14 +94,14 @@ func TestClosedOnceAMonth(t *testing.T) {
 		a := &contracts.Agreement{State: contracts.AgreementActive, From: began, To: at("2030-01-01 00:00")}
 		var closed contracts.Millis
 		for now := began; now < at("2026-12-01 00:00"); now += contracts.Millis(rapid.Int64Range(1, 25*86400_000).Draw(t, "pause")) {
-			due := now >= closeAt(a, closed)
-			if due != (contracts.PeriodOf(max(began, closed)) < contracts.PeriodOf(now)) {
-				t.Fatalf("due: %v at %s, the last one was closed at %s", due, now.Time(), closed.Time())
+			over := now >= due(a, closed, began)
+			if over != (contracts.PeriodOf(max(began, closed)) < contracts.PeriodOf(now)) {
+				t.Fatalf("due: %v at %s, the last one was closed at %s", over, now.Time(), closed.Time())
 			}
-			if due {
+			if over {
 				closed = now
 			}
-			if now >= closeAt(a, closed) {
+			if now >= due(a, closed, began) {
 				t.Fatal("due again at once")
 			}
 		}

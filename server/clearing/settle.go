@@ -6,7 +6,7 @@ import (
 	"github.com/bund-exchange/bund/contracts"
 )
 
-// settle settles the next reported period, when the buyer has accepted or has let the time for it pass, and no dispute
+// settle settles the next reported period, when the buyer has accepted it or has let the time for it pass, and no dispute
 // is open.
 func settle(ctx context.Context, w *work, r *records, p *purse) (due command, again contracts.Millis, err error) {
 	n := r.unsettled
@@ -17,7 +17,7 @@ func settle(ctx context.Context, w *work, r *records, p *purse) (due command, ag
 	if err != nil {
 		return due, 0, err
 	}
-	if silent := n.Report.Time.Add(terms.AcceptanceDays * 86400); r.agreement.Accepted == 0 && w.now < silent {
+	if silent := n.Report.Time.Add(terms.AcceptanceDays * 86400); n.Acceptance == nil && w.now < silent {
 		return due, silent, nil
 	}
 	reported, err := open[contracts.Totals](ctx, p, n.Report.Totals)

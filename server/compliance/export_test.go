@@ -72,9 +72,9 @@ func open(t *testing.T) *bureau {
 	m.Must(m.Deposit(d, 1_000_000))
 	m.Must(m.Activate(d))
 	m.Must(m.Report(d, 1, false, 400, contracts.Totals{Calls: 400, Units: 400, Micro: 400 * d.Terms.UnitPrice}))
-	m.Must(m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
-	m.Must(m.Do(m.Provider.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, m.Provider.Machine))
+	m.Must(m.Do(m.Provider.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1, Month: contracts.PeriodOf(m.Now)}, nil, m.Provider.Machine))
 	m.Must(m.Report(d, 1, true, 401, contracts.Totals{Calls: 400, Units: 400, Micro: 400 * d.Terms.UnitPrice}))
+	m.Must(m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Period: 1, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
 	m.Must(m.Settle(d, 1, 335_320))
 	return b
 }

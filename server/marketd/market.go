@@ -106,6 +106,9 @@ func OpenMarket(ctx context.Context, cfg *Config, log *slog.Logger) (_ *Market, 
 	if err := m.proj.Prepare(ctx); err != nil {
 		return nil, err
 	}
+	if err := (&catalog.Catalog{DB: m.db.DB}).IndexManuals(ctx); err != nil {
+		return nil, err
+	}
 	m.identity = identity.New(m.db.DB)
 	return m, nil
 }

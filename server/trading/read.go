@@ -124,7 +124,7 @@ func (b *Book) Agreement(ctx context.Context, r projection.Reader, id contracts.
 		return nil, nil, err
 	}
 	rel := Related{}
-	for noun, table := range map[string]string{"grant": "grants", "usage": "usages", "escrow": "escrows", "debt": "debts", "settled": "settled", "acceptance": "acceptances", "dispute": "disputes"} {
+	for noun, table := range map[string]string{"grant": "grants", "usage": "usages", "escrow": "escrows", "debt": "debts", "settled": "settled", "dispute": "disputes"} {
 		x, err := projection.One[canon.Raw](ctx, b.DB, columns+`proj.`+table+` WHERE id = $1`, string(id))
 		if errors.Is(err, projection.ErrNotFound) {
 			continue

@@ -23,9 +23,9 @@ func traded(t *testing.T) (*projectiontest.Market, *trading.Book, *contractstest
 	m.Must(m.Deposit(d, 1_000_000))
 	m.Must(m.Activate(d))
 	m.Must(m.Report(d, 1, false, 100, contracts.Totals{Calls: 100, Units: 100, Micro: 80_000_000}))
-	m.Must(m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, m.Venue.Machine))
+	m.Must(m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1, Month: contracts.PeriodOf(m.Now)}, nil, m.Venue.Machine))
 	m.Must(m.Report(d, 1, true, 401, contracts.Totals{Calls: 400, Units: 400, Micro: 320_000_000}))
-	m.Must(m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
+	m.Must(m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Period: 1, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...))
 	m.Must(m.Settle(d, 1, 332_000+3_320))
 	m.Must(m.Do(m.Venue.ID, "certificate.issue", contracts.CertificateIssue{Agreement: d.Agreement, Period: 1}, nil, m.Venue.Two()...))
 	m.Project()
@@ -80,11 +80,11 @@ func TestTradeAsRead(t *testing.T) {
 	r := projection.Reader{Member: m.Buyer.ID}
 	a, related, err := book.Agreement(ctx, r, d.Agreement)
 	m.Must(err)
-	if a.Value.State != contracts.AgreementActive || a.Value.Accepted == 0 {
+	if a.Value.State != contracts.AgreementActive {
 		t.Errorf("the agreement is %+v", a.Value)
 	}
 	for noun, key := range map[string]string{"grant": contracts.KeyGrant(d.Agreement), "usage": contracts.KeyUsage(d.Agreement), "escrow": contracts.KeyEscrow(d.Agreement),
-		"settled": contracts.KeySettled(d.Agreement), "acceptance": contracts.KeyAcceptance(d.Agreement)} {
+		"settled": contracts.KeySettled(d.Agreement)} {
 		state, err := m.Get(key)
 		m.Must(err)
 		if string(related[noun]) != string(state) {

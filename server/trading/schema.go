@@ -55,7 +55,6 @@ func Schema() projection.Schema {
 			projection.Int("number", func(p *period) int64 { return p.Number }),
 			projection.Bool("reported", func(p *period) bool { return p.Report != nil }),
 		}},
-		projection.Table[contracts.Acceptance]{Noun: "acceptance", Name: "acceptances"},
 		projection.Table[certificate]{Noun: "certificate", Name: "certificates", Columns: []projection.Column[certificate]{
 			projection.Text("agreement", func(c *certificate) contracts.ID { return c.Agreement }),
 			projection.Text("number", func(c *certificate) string { return c.Number }),

@@ -53,12 +53,6 @@ CREATE TABLE proj.periods (
 );
 CREATE INDEX periods_agreement ON proj.periods (agreement, number);
 
-CREATE TABLE proj.acceptances (
-    id       text COLLATE "C" PRIMARY KEY, -- the agreement
-    position bigint NOT NULL,
-    record   text NOT NULL
-);
-
 CREATE TABLE proj.certificates (
     id        text COLLATE "C" PRIMARY KEY, -- <agreement>/<period>
     position  bigint NOT NULL,

@@ -56,13 +56,13 @@ func (w *Trade) settle(d *contractstest.Deal, n int64) (*contracts.SettlementVal
 			return m.Report(d, 1, false, n/2, contracts.Totals{Calls: n / 2, Units: n / 2, Micro: contracts.MicroYuan(n / 2 * 800_000)})
 		},
 		func() error {
-			return m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, m.Venue.Machine)
+			return m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1, Month: contracts.PeriodOf(m.Now)}, nil, m.Venue.Machine)
 		},
 		func() error {
 			return m.Report(d, 1, true, n+1, contracts.Totals{Calls: n, Units: n, Micro: contracts.MicroYuan(n * 800_000)})
 		},
 		func() error {
-			return m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...)
+			return m.Do(m.Buyer.ID, "acceptance.record", contracts.AcceptanceRecord{Agreement: d.Agreement, Period: 1, Report: contracts.HashOf("test/acceptance")}, nil, m.Buyer.Two()...)
 		},
 		func() error { return m.Settle(d, 1, gross+gross/100) },
 	} {

@@ -135,13 +135,13 @@ func trade(m *contractstest.Market, l *contractstest.Listing) error {
 			return err
 		}
 	}
-	if err := m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1}, nil, m.Venue.Machine); err != nil {
+	if err := m.Do(m.Venue.ID, "period.close", contracts.PeriodClose{Agreement: d.Agreement, Number: 1, Month: contracts.PeriodOf(m.Now)}, nil, m.Venue.Machine); err != nil {
 		return err
 	}
 	if err := m.Report(d, 1, true, 101, totals(100)); err != nil {
 		return err
 	}
-	accept := contracts.AcceptanceRecord{Agreement: d.Agreement, Report: contracts.HashOf("bench/acceptance")}
+	accept := contracts.AcceptanceRecord{Agreement: d.Agreement, Period: 1, Report: contracts.HashOf("bench/acceptance")}
 	if err := m.Do(m.Buyer.ID, "acceptance.record", accept, nil, m.Buyer.Two()...); err != nil {
 		return err
 	}
