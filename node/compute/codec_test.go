@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -244,6 +245,24 @@ func TestTableIsMadeAgain(t *testing.T) {
 		b, err := os.ReadFile(again.path)
 		if err != nil || !bytes.Equal(b, whole) {
 			t.Errorf("%s: the table isn't made again as it was: %v", what, err)
+		}
+	}
+}
+
+// TestOneTableIsKept: another snapshot's table, and what a crash left, go when a table is opened.
+func TestOneTableIsKept(t *testing.T) {
+	c := newCounter(t, sample(100), wide)
+	dir := filepath.Join(c.dir, "taxes")
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "tmp-123"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, src := range []*rowsInMemory{sample(100), sample(101)} {
+		if err := c.desk.Prepare(t.Context(), "taxes", src); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != 2 || !strings.HasPrefix(entries[0].Name(), string(src.Digest())) {
+			t.Errorf("%v, %v", entries, err)
 		}
 	}
 }

@@ -208,11 +208,8 @@ func (d *Desk) tableOf(ctx context.Context, ds *dataset, src Source) (*table, er
 	if err != nil {
 		return nil, err
 	}
-	if ds.table != nil {
-		ds.table.remove() // children have it open; nobody opens it again
-	}
 	ds.table = tb
-	return tb, nil
+	return tb, tb.sweep()
 }
 
 // Prepare makes a snapshot's working table ahead of the first question.

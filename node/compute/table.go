@@ -243,8 +243,18 @@ func (l *lister) list() []string {
 	return append(out, others...)
 }
 
-// remove deletes a table that another snapshot's has replaced. What stays of it is made again when it is asked for.
-func (t *table) remove() {
-	os.Remove(headerPath(t.path))
-	os.Remove(t.path)
+// sweep removes what other snapshots and crashes have left beside a table. Children that have a file open keep it; what
+// is asked for again is made again.
+func (t *table) sweep() error {
+	dir := filepath.Dir(t.path)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("couldn't list working tables: %w", err)
+	}
+	for _, e := range entries {
+		if path := filepath.Join(dir, e.Name()); path != t.path && path != headerPath(t.path) {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}
+	return err
 }
