@@ -139,7 +139,7 @@ func TestAnswer(t *testing.T) {
 	near("count", a.Cells[0].Values[0], 2000, 1/1.4)
 	near("sum", a.Cells[0].Values[1], truth, 20/1.4)
 	near("mean", a.Cells[0].Values[2], 49.75, 0.05)
-	c.want("within", fmt.Sprint(a.Within95), fmt.Sprintf("[3 43 ]"))
+	c.want("within", fmt.Sprint(a.Within95), "[3 43 ]")
 	c.want("epsilon", a.Epsilon+" "+a.Delta, "8 0.000000001")
 	c.want("spent", c.spent(), "8")
 	c.want("snapshot", a.Snapshot, c.src.Digest())
@@ -399,11 +399,10 @@ func TestRowsPerSubject(t *testing.T) {
 	for day := range 50 { // one subject with 50 rows
 		src.rows = append(src.rows, []string{"zzz", fmt.Sprintf("2026-02-%02d", day%28+1), "mill", "West", "1000000", "1", "", ""})
 	}
-	c := newCounter(t, src, wide)
 	s := Spec{Epsilon: "8", Aggregates: []Aggregate{{Field: "staff", Function: Sum, Lower: "0", Upper: "1000000"}}}
 	for perSubject, most := range map[int64]float64{1: 1e6, 3: 3e6} {
 		b := Budget{Epoch: 1, Epsilon: "100", Delta: "0.0001", RowsPerSubject: perSubject}
-		c = newCounter(t, src, b)
+		c := newCounter(t, src, b)
 		n, err := strconv.ParseFloat(c.answer(s).Cells[0].Values[0], 64)
 		if truth := 2000*24.5 + most; err != nil || math.Abs(n-truth) > 60*most/6.4 {
 			t.Errorf("%d rows a subject: %v, want about %v", perSubject, n, truth)
