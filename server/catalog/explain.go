@@ -20,7 +20,7 @@ func (c *Catalog) Explain(ctx context.Context, q Query) (plan string, err error)
 	if err != nil {
 		return "", err
 	}
-	err = c.steered(ctx, func(tx *sqlx.Tx) error { return tx.GetContext(ctx, &plan, "EXPLAIN (FORMAT JSON) "+query, args...) })
+	err = c.steered(ctx, f.manuals, func(tx *sqlx.Tx) error { return tx.GetContext(ctx, &plan, "EXPLAIN (FORMAT JSON) "+query, args...) })
 	if err != nil {
 		return "", fmt.Errorf("couldn't explain a search: %w", err)
 	}

@@ -155,16 +155,21 @@ SELECT 'all', '', count(*), '' FROM matches`
 
 // steered runs a search's statement with costs that fit it: the shelf is in memory, and looking for codes in an array of
 // a hundred costs much more than the comparison that the planner takes it for. Without this it walks down the order's
-// index through thousands of rows where the index of terms names a few hundred. Nothing here is ever found by reading a
-// whole table, small as the manuals' may be.
-func (c *Catalog) steered(ctx context.Context, f func(*sqlx.Tx) error) error {
+// index through thousands of rows where the index of terms names a few hundred. Manuals are
+// never found by reading all of them, few as they may be.
+func (c *Catalog) steered(ctx context.Context, manuals bool, f func(*sqlx.Tx) error) error {
 	tx, err := c.DB.BeginTxx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	if _, err := tx.ExecContext(ctx, `SET LOCAL random_page_cost = 1.1; SET LOCAL cpu_operator_cost = 0.05; SET LOCAL enable_seqscan = off`); err != nil {
+	if _, err := tx.ExecContext(ctx, `SET LOCAL random_page_cost = 1.1; SET LOCAL cpu_operator_cost = 0.05`); err != nil {
 		return err
+	}
+	if manuals {
+		if _, err := tx.ExecContext(ctx, `SET LOCAL enable_seqscan = off`); err != nil {
+			return err
+		}
 	}
 	if err := f(tx); err != nil {
 		return err
@@ -201,7 +206,7 @@ func (c *Catalog) unheard(ctx context.Context, f filter) (bool, error) {
 		return false, err
 	}
 	known := false
-	err = c.steered(ctx, func(tx *sqlx.Tx) error { return tx.GetContext(ctx, &known, "SELECT EXISTS ("+query+")", args...) })
+	err = c.steered(ctx, false, func(tx *sqlx.Tx) error { return tx.GetContext(ctx, &known, "SELECT EXISTS ("+query+")", args...) })
 	if err != nil {
 		return false, fmt.Errorf("couldn't search the shelf: %w", err)
 	}
@@ -219,7 +224,7 @@ func (c *Catalog) search(ctx context.Context, q Query, f filter) (*Page, error) 
 		N    int64  `db:"n"`    // when it was listed, or how many
 		Card string `db:"card"`
 	}
-	err = c.steered(ctx, func(tx *sqlx.Tx) error { return tx.SelectContext(ctx, &rows, query, args...) })
+	err = c.steered(ctx, f.manuals, func(tx *sqlx.Tx) error { return tx.SelectContext(ctx, &rows, query, args...) })
 	if err != nil {
 		return nil, fmt.Errorf("couldn't search the shelf: %w", err)
 	}
