@@ -27,7 +27,7 @@ var mutants = []mutant{
 	{"affiliates judge each other", "contracts/review.go", `if t.me() == other || me.affiliateOf(o) {`, `if t.me() == other && me.affiliateOf(o) {`},
 	{"a policy wider than the product's", "contracts/negotiation.go", `if err := o.Policy.Narrows(v.Facts.Policy); err != nil {`, `if err := o.Policy.Narrows(v.Facts.Policy); false && err != nil {`},
 	{"a bank reference used twice", "contracts/movement.go", `if t.has(ref) {`, `if t.has(ref) && false {`},
-	{"use while frozen", "contracts/freeze.go", `if f, ok := get[Freeze](t, KeyFreeze(id)); ok && f.Lifted == 0 {`, `if f, ok := get[Freeze](t, KeyFreeze(id)); ok && f.Lifted == 0 && false {`},
+	{"use while frozen", "contracts/freeze.go", `if f, ok := peek[Freeze](t, KeyFreeze(id)); ok && f.Lifted == 0 {`, `if f, ok := get[Freeze](t, KeyFreeze(id)); ok && f.Lifted == 0 && false {`},
 	{"another company's consent", "contracts/consent.go", `case c.Subject != subject:`, `case c.Subject != subject && false:`},
 	{"a revoked consent", "contracts/consent.go", `case c.Revoked != 0:`, `case c.Revoked != 0 && false:`},
 	{"settlement before acceptance", "contracts/settlement.go", `if p.Acceptance == nil &&`, `if false && p.Acceptance == nil &&`},
