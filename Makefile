@@ -13,7 +13,7 @@ build: ## binaries into bin/
 postgres: ## PostgreSQL's programs, if the machine has none
 	@deploy/dev/postgres.sh
 
-run: build postgres ## the market, two data nodes and a witness, with the sample market, on this machine
+run: build postgres ## the market, its data nodes and a witness, with the sample market, on this machine
 	@bin/dev
 
 test: ## everything that CI runs
