@@ -152,6 +152,9 @@ func (c *Client) down(ctx context.Context) error {
 		for {
 			n := c.Session.received()
 			code, b, err := c.do(ctx, http.MethodGet, "/frames/"+strconv.FormatUint(n, 10)+query, nil)
+			if isRefusal(err, Ended) {
+				return c.heardAll(ctx, n, err)
+			}
 			if err != nil {
 				return err
 			}
@@ -163,6 +166,25 @@ func (c *Client) down(ctx context.Context) error {
 			}
 		}
 	})
+}
+
+// heardAll judges the other side's word that it has ended, when its frame n was asked for. A side that is done before
+// this one is no trouble: its frames are here, and this side's protocol goes on with them in its own time.
+func (c *Client) heardAll(ctx context.Context, n uint64, ended error) error {
+	st, err := c.status(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !st.Ended || n < uint64(st.Sent):
+		return ended
+	}
+	x := c.Session
+	x.mu.Lock()
+	x.allIn = true
+	x.change()
+	x.mu.Unlock()
+	<-ctx.Done()
+	return context.Cause(ctx)
 }
 
 func (x *Session) received() uint64 {

@@ -28,6 +28,7 @@ type Session struct {
 	in, out   *frameLog     // nil once they are gone
 	outcome   *Outcome      // nil while the session is open
 	peerDone  bool          // the other side needs nothing more of this one
+	allIn     bool          // the other side is done, and all its frames are here
 	delivered uint64        // own frames that the other side has, as far as a client knows
 	running   context.CancelCauseFunc
 	closed    error
@@ -160,6 +161,9 @@ func (x *Session) frame(ctx context.Context, n uint64, of func() *frameLog) ([]b
 			return l.read(n, at, end)
 		}
 		err, changed := x.gone(), x.changed
+		if err == nil && x.allIn && l == x.in {
+			err = refuse(Ended, "the other side is done and sends no such frame")
+		}
 		x.mu.Unlock()
 		if err != nil {
 			return nil, err

@@ -93,7 +93,7 @@ func TestCuts(t *testing.T) {
 				w.down()
 				break
 			}
-			if !errors.Is(err, errLine) && !isRefusal(err, Ended) {
+			if !errors.Is(err, errLine) {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			<-sent
@@ -363,4 +363,69 @@ func TestRecord(t *testing.T) {
 		t.Errorf("reopened: %q, %v", b, err)
 	}
 	wantFiles(t, x.dir, termsFile, inFile, outFile, recordFile)
+}
+
+// awaitAllIn waits until the client has heard that the other side is done.
+func (x *Session) awaitAllIn(ctx context.Context) error {
+	for {
+		x.mu.Lock()
+		heard, changed := x.allIn, x.changed
+		x.mu.Unlock()
+		if heard {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// TestOtherSideIsDoneFirst: who serves may end with its last frame. The other side has all that was said, and goes on
+// with it in its own time; only what was never said is refused.
+func TestOtherSideIsDoneFirst(t *testing.T) {
+	for name, more := range map[string]bool{"enough": false, "one more is wanted": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.up()
+			defer w.down()
+			said := w.provider.x.Run(t.Context(), func(ctx context.Context) error {
+				return errors.Join(w.provider.x.Frames().Send(ctx, 0, []byte("a")), w.provider.x.Frames().Send(ctx, 1, []byte("b")))
+			})
+			if said != nil {
+				t.Fatal(said)
+			}
+			var got []byte
+			err := w.client(http.DefaultTransport).Run(t.Context(), func(ctx context.Context) error {
+				if err := w.bank.x.awaitAllIn(ctx); err != nil {
+					return err
+				}
+				for n := range uint64(2) {
+					b, err := w.bank.x.Frames().Receive(ctx, n)
+					if err != nil {
+						return err
+					}
+					got = append(got, b...)
+				}
+				if more {
+					_, err := w.bank.x.Frames().Receive(ctx, 2)
+					return err
+				}
+				return nil
+			})
+			if string(got) != "ab" {
+				t.Errorf("got %q", got)
+			}
+			if more {
+				wantCode(t, err, Ended)
+				wantOutcome(t, w.bank.x, Ended, false)
+				return
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			wantOutcome(t, w.bank.x, "", false)
+		})
+	}
 }
