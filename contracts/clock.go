@@ -27,6 +27,28 @@ func NextTime(st State, previous, wall Millis) (Millis, error) {
 	return max(previous, wall), nil
 }
 
+// EntryTime gives the time of a command's entry. It is NextTime, but a scripted ledger begins at the time that its genesis
+// names, and never runs ahead of wall.
+func EntryTime(st State, cmd *Command, previous, wall Millis) (Millis, error) {
+	now, err := NextTime(st, previous, wall)
+	if err != nil {
+		return 0, err
+	}
+	switch b := cmd.body.(type) {
+	case *Genesis:
+		if b.Clock == "scripted" && b.Start <= wall {
+			if v, err := st.Get(keyGenesis); v == nil || err != nil {
+				return b.Start, err
+			}
+		}
+	case *ClockAdvance:
+		if b.To > wall {
+			return 0, refuse("clock.ahead", "scripted time may not run ahead of the wall clock").at("to")
+		}
+	}
+	return now, nil
+}
+
 // Scripted reports whether the ledger's time is scripted now.
 func Scripted(st State) (bool, error) {
 	v, err := st.Get(keyClock)
@@ -37,8 +59,7 @@ func Scripted(st State) (bool, error) {
 	return err == nil && !c.Released, err
 }
 
-// ClockAdvance sets a scripted ledger's time for the entries after it. Never past wall time: the embedded ledger
-// refuses to run ahead of its own clock, see Env.
+// ClockAdvance sets a scripted ledger's time for the entries after it. Never past wall time, see EntryTime.
 type ClockAdvance struct {
 	To Millis `json:"to"`
 }

@@ -26,7 +26,7 @@ var codeForm = regexp.MustCompile(`^[a-z]+\.[a-z0-9_]+$`)
 var marketCodes = codetest.Source{Dirs: []string{"."}, Form: codeForm, Skip: func(path string) bool { return strings.HasPrefix(filepath.Base(path), "codes") },
 	Argument: map[string]int{"contracts.refuse": 0, "contracts.malformed": 0, "contracts.noAffiliate": 1, "contracts.Code": 0},
 	Relayed: map[string]string{"contracts.refuse": "code", "contracts.malformed": "code", "contracts.noAffiliate": "code",
-		"contracts.granted": "d.Denial.Code"}} // of the policy
+		"contracts.granted": "d.Denial.Code", "proposal.Refusal": "r.Code"}} // of the policy, of an endorser
 
 func TestEveryCodeIsDocumented(t *testing.T) {
 	used := marketCodes.HandedOut(t)

@@ -144,15 +144,12 @@ func (l *Ledger) mayWrite() error {
 
 // decide runs the rules on one call. What it changes is in the batch only.
 func (l *Ledger) decide(b *batch, v *view, c *call, wall contracts.Millis) error {
-	now, err := contracts.NextTime(v, l.floor, wall)
-	if err != nil {
-		return fmt.Errorf("couldn't tell the time: %w", err)
-	}
 	if c.ask != "" {
-		return l.look(b, v, c, now)
+		return l.look(b, v, c, wall)
 	}
+	var now contracts.Millis
 	if c.err == nil {
-		now, c.err = scriptedTime(b, c.cmd, now, wall)
+		now, c.err = contracts.EntryTime(v, c.cmd, l.floor, wall)
 	}
 	if c.err != nil { // refused without a look at the state
 		c.err = refusedAt(c.err, b.next.height)
@@ -194,26 +191,15 @@ func (l *Ledger) decide(b *batch, v *view, c *call, wall contracts.Millis) error
 	return nil
 }
 
-// scriptedTime lets a scripted ledger begin at the time that its genesis names, and never run ahead of the wall clock.
-func scriptedTime(b *batch, cmd *contracts.Command, now, wall contracts.Millis) (contracts.Millis, error) {
-	switch body := cmd.Body().(type) {
-	case *contracts.Genesis:
-		if body.Clock == "scripted" && b.next.height == 0 && body.Start <= wall {
-			return body.Start, nil
-		}
-	case *contracts.ClockAdvance:
-		if body.To > wall {
-			return now, &contracts.Refusal{Code: "clock.ahead", Field: "to", Detail: "scripted time may not run ahead of the wall clock"}
-		}
-	}
-	return now, nil
-}
-
 // look answers a Lookup at its place in the queue.
-func (l *Ledger) look(b *batch, v *view, c *call, now contracts.Millis) error {
+func (l *Ledger) look(b *batch, v *view, c *call, wall contracts.Millis) error {
 	c.answer = &ledger.Answer{Status: ledger.NotFound, Height: b.next.height}
 	if x, ok := v.find(contracts.KeyCommand(c.ask)); ok {
 		return fill(c.answer, x)
+	}
+	now, err := contracts.NextTime(v, l.floor, wall)
+	if err != nil {
+		return fmt.Errorf("couldn't tell the time: %w", err)
 	}
 	deadline, err := ledger.Deadline(c.ask)
 	if err != nil {
