@@ -28,6 +28,16 @@ private: build postgres ## every way of use without handing over, on the sample 
 headline: build postgres ## the honest headline: what joined data is worth, by metered and settled calls
 	bin/headline
 
+fabric-build: ## Fabric's programs, the chaincode and fabricnet into bin/
+	deploy/fabric/build.sh
+	$(GO) build -o bin/ $(if $(wildcard chaincode),./chaincode) ./deploy/fabric/fabricnet
+
+fabric-net: fabric-build ## the permissioned network alone, as plain processes, in data/fabric
+	bin/fabricnet up
+
+fabric-stop: fabric-build ## stops it; its ledger stays
+	bin/fabricnet down
+
 # Each part takes less than eight minutes on a machine that does nothing else.
 bench-parts := ledger faults sustained node catalog projection audit privacy
 bench: $(addprefix bench-,$(bench-parts)) ## all figures that the project states, some half an hour
@@ -46,4 +56,4 @@ $(addprefix bench-,$(bench-parts)): bench-%:
 generate: ## generated files anew
 	$(GO) generate ./...
 
-.PHONY: help build postgres run test smoke private headline generate bench $(addprefix bench-,$(bench-parts))
+.PHONY: help build postgres run test smoke private headline generate bench fabric-build fabric-net fabric-stop $(addprefix bench-,$(bench-parts))

@@ -1,0 +1,182 @@
+// Command fabricnet runs the permissioned network on one machine and does to it what an operator does.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/bund-exchange/bund/deploy/fabric/network"
+)
+
+// patience is how long a command may take. The longest, a start from nothing on a busy machine, takes a tenth of it.
+const patience = 3 * time.Minute
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	err := run(ctx, os.Args[1:])
+	cancel()
+	stop()
+	var usage *usageError
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case errors.As(err, &usage):
+		fmt.Fprintf(os.Stderr, "fabricnet: %s\nfabricnet --help tells more.\n", usage.text)
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "fabricnet:", err)
+		os.Exit(1)
+	}
+}
+
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+// command is one word after fabricnet.
+type command struct {
+	takes int // arguments beside flags
+	flags func(*flag.FlagSet, *options)
+	run   func(context.Context, options) error
+}
+
+// options are what flags and arguments say.
+type options struct {
+	network.Config
+	arg  string
+	wipe bool
+}
+
+var commands = map[string]command{
+	"up": {flags: func(f *flag.FlagSet, o *options) {
+		f.IntVar(&o.BasePort, "port", 0, "")
+		f.IntVar(&o.Orderers, "orderers", 0, "")
+		f.StringVar(&o.Ledger, "ledger", "", "")
+	}, run: up},
+	"down":    {flags: func(f *flag.FlagSet, o *options) { f.BoolVar(&o.wipe, "wipe", false, "") }, run: down},
+	"status":  {run: status},
+	"restart": {takes: 1, run: restart},
+	"kill":    {takes: 1, run: kill},
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 || args[0] == "--help" || args[0] == "-h" || args[0] == "help" {
+		fmt.Print(helps[""])
+		return nil
+	}
+	name := args[0]
+	c, ok := commands[name]
+	if !ok {
+		return &usageError{fmt.Sprintf("there is no command %q", name)}
+	}
+	o := options{}
+	f := flag.NewFlagSet(name, flag.ContinueOnError)
+	f.SetOutput(os.Stderr)
+	f.Usage = func() { fmt.Print(helps[name]) }
+	bin := f.String("bin", "bin", "")
+	f.StringVar(&o.Dir, "dir", "data/fabric", "")
+	if c.flags != nil {
+		c.flags(f, &o)
+	}
+	// An argument may stand before the flags and after them.
+	var rest []string
+	for args = args[1:]; ; args = f.Args()[1:] {
+		if err := f.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return err
+			}
+			return &usageError{err.Error()}
+		}
+		if f.NArg() == 0 {
+			break
+		}
+		rest = append(rest, f.Arg(0))
+	}
+	if len(rest) != c.takes {
+		return &usageError{fmt.Sprintf("%s takes %d arguments, not %d", name, c.takes, len(rest))}
+	}
+	if c.takes == 1 {
+		o.arg = rest[0]
+	}
+	o.Tools, o.Chaincode, o.Out = filepath.Join(*bin, "fabric"), filepath.Join(*bin, "chaincode"), os.Stdout
+	return c.run(ctx, o)
+}
+
+func up(ctx context.Context, o options) error {
+	n, err := network.Start(ctx, o.Config)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nthe network is up; clients read %s\nfabricnet down --dir %s stops it\n", n.ProfileFile(), o.Dir)
+	return nil
+}
+
+func down(_ context.Context, o options) error {
+	n, err := network.Open(o.Config)
+	if err != nil {
+		return err
+	}
+	if o.wipe {
+		return n.Wipe()
+	}
+	return n.Stop()
+}
+
+func status(_ context.Context, o options) error {
+	n, err := network.Open(o.Config)
+	if err != nil {
+		return err
+	}
+	dead := 0
+	for _, p := range n.Processes() {
+		state := "down"
+		if pid := p.PID(); pid != 0 {
+			state = fmt.Sprintf("pid %d", pid)
+		} else {
+			dead++
+		}
+		fmt.Printf("%-30s 127.0.0.1:%-6d %s\n", p.Name, p.Ports[0], state)
+	}
+	if dead > 0 {
+		return fmt.Errorf("%d of %d processes are down", dead, len(n.Processes()))
+	}
+	return nil
+}
+
+func restart(ctx context.Context, o options) error {
+	p, err := process(o)
+	if err != nil {
+		return err
+	}
+	if err := p.Stop(ctx); err != nil {
+		return err
+	}
+	return p.Start(ctx)
+}
+
+func kill(_ context.Context, o options) error {
+	p, err := process(o)
+	if err != nil {
+		return err
+	}
+	return p.Kill()
+}
+
+func process(o options) (*network.Process, error) {
+	n, err := network.Open(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	p := n.Process(o.arg)
+	if p == nil {
+		return nil, fmt.Errorf("there is no process %s: fabricnet status lists them", o.arg)
+	}
+	return p, nil
+}

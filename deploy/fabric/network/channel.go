@@ -1,0 +1,148 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const channel = "bund"
+
+// tool runs one of Fabric's programs to its end and gives its standard output.
+func (n *Network) tool(ctx context.Context, name string, env []string, args ...string) (string, error) {
+	c := exec.CommandContext(ctx, n.tools(name), args...)
+	c.Env = append(plainEnv(), env...)
+	var out, errs bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errs
+	if err := c.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return out.String(), fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(errs.String()+out.String()))
+	}
+	return out.String(), nil
+}
+
+// as runs Fabric's peer program as the administrator of a peer's organisation, speaking to that peer.
+func (n *Network) as(ctx context.Context, p peer, args ...string) (string, error) {
+	return n.tool(ctx, "peer", []string{"FABRIC_CFG_PATH=" + n.path("peer."+p.name()),
+		"CORE_PEER_MSPCONFIGPATH=" + n.path(userDir(p.Organisation, "Admin"), "msp")}, args...)
+}
+
+func (n *Network) toOrderer() []string {
+	return []string{"-o", loopback(n.layout.ordererPorts(1).listen), "--tls", "--cafile", n.path(ordererDir(1), "tls", "ca.crt")}
+}
+
+// joinOrderer makes an orderer serve the channel, unless it does.
+func (n *Network) joinOrderer(ctx context.Context, i int) error {
+	tls := n.path(ordererDir(i), "tls")
+	to := []string{"-o", loopback(n.layout.ordererPorts(i).admin), "--ca-file", filepath.Join(tls, "ca.crt"),
+		"--client-cert", filepath.Join(tls, "server.crt"), "--client-key", filepath.Join(tls, "server.key"), "--channelID", channel}
+	out, err := n.tool(ctx, "osnadmin", nil, append([]string{"channel", "list"}, to...)...)
+	if err != nil {
+		return fmt.Errorf("couldn't ask orderer %d for its channels: %w", i, err)
+	}
+	if strings.HasPrefix(out, "Status: 200") {
+		return nil
+	}
+	out, err = n.tool(ctx, "osnadmin", nil, append([]string{"channel", "join", "--config-block", n.path("config", "genesis.block")}, to...)...)
+	if err == nil && !strings.HasPrefix(out, "Status: 201") {
+		err = errors.New(strings.TrimSpace(out))
+	}
+	if err != nil {
+		return fmt.Errorf("couldn't join orderer %d to the channel: %w", i, err)
+	}
+	return nil
+}
+
+// joinPeer makes a peer take part in the channel from its first block on, unless it does.
+func (n *Network) joinPeer(ctx context.Context, p peer) error {
+	_, err := n.as(ctx, p, "channel", "join", "-b", n.path("config", "genesis.block"))
+	if err != nil && !strings.Contains(err.Error(), "already exists") {
+		return fmt.Errorf("couldn't join the peer of %s to the channel: %w", p.name(), err)
+	}
+	return nil
+}
+
+// install gives a peer a definition's package, unless it has it.
+func (n *Network) install(ctx context.Context, p peer, d definition) (id string, err error) {
+	id, pkg, err := ccPackage(ccLabel(d), loopback(n.layout.chaincodePort(p, d)))
+	if err != nil {
+		return "", err
+	}
+	file := n.path("peer."+p.name(), ccLabel(d)+".tar.gz")
+	if err := replaceFile(file, pkg); err != nil {
+		return "", err
+	}
+	_, err = n.as(ctx, p, "lifecycle", "chaincode", "install", file)
+	if err != nil && !strings.Contains(err.Error(), "already successfully installed") {
+		return "", fmt.Errorf("couldn't install %s on the peer of %s: %w", d.Name, p.name(), err)
+	}
+	return id, nil
+}
+
+// sequence is that of the definition committed on the channel as a peer sees it, 0 when there is none.
+func (n *Network) sequence(ctx context.Context, p peer, name string) (int, error) {
+	out, err := n.as(ctx, p, "lifecycle", "chaincode", "querycommitted", "-C", channel, "-n", name, "--output", "json")
+	if err != nil {
+		if strings.Contains(err.Error(), "is not defined") {
+			return 0, nil
+		}
+		return 0, fmt.Errorf("couldn't ask the peer of %s for definition %s: %w", p.name(), name, err)
+	}
+	var r struct{ Sequence int }
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		return 0, fmt.Errorf("couldn't ask the peer of %s for definition %s: %w", p.name(), name, err)
+	}
+	return r.Sequence, nil
+}
+
+func (n *Network) definitionArgs(d definition) []string {
+	return append(n.toOrderer(), "-C", channel, "-n", d.Name, "--version", fmt.Sprint(d.Sequence), "--sequence", fmt.Sprint(d.Sequence),
+		"--signature-policy", d.Policy)
+}
+
+// approve has a peer's organisation approve a definition.
+func (n *Network) approve(ctx context.Context, p peer, d definition, id string) error {
+	args := append([]string{"lifecycle", "chaincode", "approveformyorg", "--package-id", id}, n.definitionArgs(d)...)
+	_, err := n.ordered(ctx, p, args...)
+	if err != nil && !strings.Contains(err.Error(), "with unchanged content") {
+		return fmt.Errorf("couldn't approve %s for %s: %w", d.Name, p.Organisation, err)
+	}
+	return nil
+}
+
+// commit puts a definition on the channel and waits until the given peers have it.
+func (n *Network) commit(ctx context.Context, ps []peer, d definition) error {
+	args := append([]string{"lifecycle", "chaincode", "commit"}, n.definitionArgs(d)...)
+	for _, p := range ps {
+		args = append(args, "--peerAddresses", loopback(n.layout.peerPorts(p).listen), "--tlsRootCertFiles", n.path(peerDir(p), "tls", "ca.crt"))
+	}
+	if _, err := n.ordered(ctx, ps[0], args...); err != nil {
+		return fmt.Errorf("couldn't commit %s: %w", d.Name, err)
+	}
+	return nil
+}
+
+// ordered runs the peer program with something for the orderers, again as long as they elect their leader.
+func (n *Network) ordered(ctx context.Context, p peer, args ...string) (string, error) {
+	t := time.NewTicker(10 * pollEvery)
+	defer t.Stop()
+	for {
+		out, err := n.as(ctx, p, args...)
+		if err == nil || !strings.Contains(err.Error(), "no Raft leader") {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return out, errors.Join(ctx.Err(), err)
+		case <-t.C:
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package network
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// layout is what a network consists of. It is written before anything else, so that an interrupted start is continued
+// and never guessed at.
+type layout struct {
+	Ledger        string         `json:"ledger"`
+	BasePort      int            `json:"basePort"`
+	Orderers      int            `json:"orderers"`
+	Organisations []Organisation `json:"organisations"`
+	Peers         []peer         `json:"peers"`
+	Definitions   []definition   `json:"definitions"`
+}
+
+// definition is a chaincode definition as it stands on the channel, or is to stand there.
+type definition struct {
+	Name     string `json:"name"`
+	Other    string `json:"other"` // the definition that this one asks for keys
+	Policy   string `json:"policy"`
+	Sequence int    `json:"sequence"`
+	Program  string `json:"program"` // SHA-256 of the binary, hex
+}
+
+const (
+	market   = "market"
+	clearing = "clearing"
+)
+
+func newLayout(c Config, program string) *layout {
+	l := &layout{Ledger: c.Ledger, BasePort: c.BasePort, Orderers: c.Orderers, Organisations: Founders()}
+	for _, o := range l.Organisations {
+		l.Peers = append(l.Peers, peer{o.Name, 1})
+	}
+	l.Definitions = []definition{
+		{market, clearing, "AND('VenueMSP.peer', OR('CustodianMSP.peer','ProviderMSP.peer','BuyerMSP.peer'))", 1, program},
+		{clearing, market, "AND('VenueMSP.peer','CustodianMSP.peer')", 1, program},
+	}
+	return l
+}
+
+func readLayout(file string) (*layout, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	l := &layout{}
+	if err := json.Unmarshal(b, l); err != nil {
+		return nil, fmt.Errorf("couldn't read %s: %w", file, err)
+	}
+	return l, nil
+}
+
+func (l *layout) write(file string) error {
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(file, append(b, '\n'))
+}
+
+// agrees says what of a configuration contradicts a network that exists. A zero value asks for what there is.
+func (l *layout) agrees(c Config) error {
+	var errs []error
+	if c.BasePort != 0 && c.BasePort != l.BasePort {
+		errs = append(errs, fmt.Errorf("its base port is %d, not %d: addresses are in the channel's configuration", l.BasePort, c.BasePort))
+	}
+	if c.Orderers != 0 && c.Orderers != l.Orderers {
+		errs = append(errs, fmt.Errorf("it has %d orderers, not %d", l.Orderers, c.Orderers))
+	}
+	if c.Ledger != "" && c.Ledger != l.Ledger {
+		errs = append(errs, fmt.Errorf("its ledger is %s, not %s", l.Ledger, c.Ledger))
+	}
+	return errors.Join(errs...)
+}
+
+func (l *layout) organisation(name string) (Organisation, int, bool) {
+	for i, o := range l.Organisations {
+		if o.Name == name {
+			return o, i, true
+		}
+	}
+	return Organisation{}, 0, false
+}
+
+func (l *layout) endorses(p peer) bool {
+	o, _, _ := l.organisation(p.Organisation)
+	return o.Endorses
+}
+
+// replaceFile writes a file whole or not at all.
+func replaceFile(name string, b []byte) error {
+	if err := os.WriteFile(name+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}

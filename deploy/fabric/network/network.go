@@ -1,0 +1,344 @@
+// Package network runs the permissioned network on one machine as plain processes: orderers, a peer of each
+// organisation, and beside each endorsing peer one chaincode process per definition. Everything listens on loopback.
+//
+// The processes outlive whoever started them. Their folder holds all there is of the network; starting again goes on
+// with it, also after a start that was interrupted at any point.
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Config says which network to start.
+type Config struct {
+	Dir       string // holds everything
+	BasePort  int    // of some 700 ports from there on; 0: those of the network in Dir, or 17000 for a new one
+	Orderers  int    // 1 or 3; 0: as many as there are, or 1 for a new network
+	Ledger    string // id of the ledger; "": that of the network in Dir, or bund.sample/1 for a new one
+	Tools     string // folder of Fabric's programs
+	Chaincode string // program of a new network's chaincode
+
+	Out io.Writer // a line per step for a person to follow; nil: nobody does
+}
+
+// Network is one in a folder, running or not.
+type Network struct {
+	dir    string
+	config Config
+	layout *layout
+
+	processes []*Process // in order of starting
+	began     time.Time
+}
+
+// ErrNone is the error of a folder without a network.
+var ErrNone = errors.New("there is no network")
+
+// Start starts the network in a folder, and makes it first if there is none. It returns when both definitions are
+// committed and every process listens. Clients may still have to wait a few seconds until peers know of each other.
+func Start(ctx context.Context, c Config) (*Network, error) {
+	unlock, err := lock(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	n, err := open(c)
+	if errors.Is(err, ErrNone) {
+		n, err = create(c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := n.layout.agrees(c); err != nil {
+		return nil, fmt.Errorf("couldn't start the network in %s: %w", c.Dir, err)
+	}
+	if err := n.up(ctx); err != nil {
+		return n, err
+	}
+	return n, nil
+}
+
+// Open finds the network in a folder and starts nothing.
+func Open(c Config) (*Network, error) {
+	n, err := open(c)
+	if err != nil {
+		return nil, err
+	}
+	return n, n.plan()
+}
+
+func open(c Config) (*Network, error) {
+	n, err := begin(c)
+	if err != nil {
+		return nil, err
+	}
+	if n.layout, err = readLayout(n.path("layout.json")); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w in %s", ErrNone, c.Dir)
+		}
+		return nil, err
+	}
+	return n, nil
+}
+
+func begin(c Config) (*Network, error) {
+	if c.Out == nil {
+		c.Out = io.Discard
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if c.Tools, err = filepath.Abs(c.Tools); err != nil {
+		return nil, err
+	}
+	return &Network{dir: dir, config: c, began: time.Now()}, nil
+}
+
+func create(c Config) (*Network, error) {
+	if c.BasePort == 0 {
+		c.BasePort = 17000
+	}
+	if c.Orderers == 0 {
+		c.Orderers = 1
+	}
+	if c.Orderers != 1 && c.Orderers != 3 {
+		return nil, fmt.Errorf("couldn't make a network of %d orderers: want 1 or 3", c.Orderers)
+	}
+	if c.BasePort < 1024 || c.BasePort > 64000 {
+		return nil, fmt.Errorf("couldn't make a network at port %d: want 1024 to 64000", c.BasePort)
+	}
+	if c.Ledger == "" {
+		c.Ledger = "bund.sample/1"
+	}
+	n, err := begin(c)
+	if err != nil {
+		return nil, err
+	}
+	if left, err := os.ReadDir(n.dir); err != nil || slices.ContainsFunc(left, func(e fs.DirEntry) bool { return e.Name() != "lock" && e.Name() != "chaincode" }) {
+		return nil, errors.Join(err, fmt.Errorf("couldn't make a network in %s: the folder holds something else", n.dir))
+	}
+	if err := free(c.BasePort); err != nil {
+		return nil, fmt.Errorf("couldn't make a network at port %d: %w", c.BasePort, err)
+	}
+	program, err := keepProgram(n.dir, c.Chaincode)
+	if err != nil {
+		return nil, err
+	}
+	n.layout = newLayout(c, program)
+	return n, n.layout.write(n.path("layout.json"))
+}
+
+func (n *Network) say(format string, args ...any) {
+	fmt.Fprintf(n.config.Out, "%5.1f s  %s\n", time.Since(n.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// up does what is still to be done. Each step finds out for itself whether it was done before.
+func (n *Network) up(ctx context.Context) error {
+	for _, d := range []string{"config", "run", "logs"} {
+		if err := os.MkdirAll(n.path(d), 0o700); err != nil {
+			return err
+		}
+	}
+	if err := n.makeCrypto(ctx); err != nil {
+		return err
+	}
+	if err := n.makeGenesis(ctx); err != nil {
+		return err
+	}
+	n.say("keys, certificates and the channel's first block are there")
+	if err := errors.Join(n.configure(), n.plan()); err != nil {
+		return err
+	}
+	if err := n.startAll(ctx); err != nil {
+		return err
+	}
+	n.say("%d processes listen", len(n.processes))
+	if err := n.joinAll(ctx); err != nil {
+		return err
+	}
+	n.say("everybody has joined the channel")
+	if err := n.defineAll(ctx); err != nil {
+		return err
+	}
+	n.say("both definitions are committed")
+	return n.Profile().Write(n.ProfileFile())
+}
+
+// ProfileFile is the network's description for clients.
+func (n *Network) ProfileFile() string { return n.path("network.yaml") }
+
+// plan lists the processes.
+func (n *Network) plan() error {
+	var ps []*Process
+	for i := 1; i <= n.layout.Orderers; i++ {
+		ps = append(ps, n.ordererProcess(i))
+	}
+	for _, p := range n.layout.Peers {
+		ps = append(ps, n.peerProcess(p))
+	}
+	for _, p := range n.endorsers() {
+		for _, d := range n.layout.Definitions {
+			cc, err := n.chaincodeProcess(p, d)
+			if err != nil {
+				return err
+			}
+			ps = append(ps, cc)
+		}
+	}
+	n.processes = ps
+	return nil
+}
+
+// configure writes the configuration of every process.
+func (n *Network) configure() error {
+	for i := 1; i <= n.layout.Orderers; i++ {
+		if err := n.writeOrderer(i); err != nil {
+			return err
+		}
+	}
+	for _, p := range n.layout.Peers {
+		if err := n.writePeer(p); err != nil {
+			return err
+		}
+	}
+	return writeBuilder(n.dir)
+}
+
+func (n *Network) endorsers() (ps []peer) {
+	for _, p := range n.layout.Peers {
+		if n.layout.endorses(p) {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
+func (n *Network) startAll(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range n.processes {
+		g.Go(func() error { return p.Start(ctx) })
+	}
+	return g.Wait()
+}
+
+func (n *Network) joinAll(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for i := 1; i <= n.layout.Orderers; i++ {
+		g.Go(func() error { return n.joinOrderer(ctx, i) })
+	}
+	for _, p := range n.layout.Peers {
+		g.Go(func() error { return n.joinPeer(ctx, p) })
+	}
+	return g.Wait()
+}
+
+// defineAll installs, approves and commits the definitions that are not committed yet.
+func (n *Network) defineAll(ctx context.Context) error {
+	var open []definition
+	for _, d := range n.layout.Definitions {
+		s, err := n.sequence(ctx, n.layout.Peers[0], d.Name)
+		if err != nil {
+			return err
+		}
+		if s < d.Sequence {
+			open = append(open, d)
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for _, p := range n.endorsers() {
+		for _, d := range open {
+			g.Go(func() error {
+				id, err := n.install(gctx, p, d)
+				if err != nil || p.Number > 1 {
+					return err
+				}
+				return n.approve(gctx, p, d, id)
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	g, gctx = errgroup.WithContext(ctx)
+	for _, d := range open {
+		g.Go(func() error { return n.commit(gctx, n.endorsers(), d) })
+	}
+	return g.Wait()
+}
+
+// Processes lists what the network consists of, in order of starting.
+func (n *Network) Processes() []*Process { return slices.Clone(n.processes) }
+
+// Process gives one by name: orderer.1, peer.venue, chaincode.venue.market; nil when there is none of that name.
+func (n *Network) Process(name string) *Process {
+	for _, p := range n.processes {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// stopWithin is how long a process may take to end by itself. An orderer or peer takes less than a second.
+const stopWithin = 20 * time.Second
+
+// Stop ends all processes: first chaincode, then peers, then orderers. State stays.
+func (n *Network) Stop() error {
+	unlock, err := lock(n.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return n.stop()
+}
+
+func (n *Network) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	var errs []error
+	for _, kind := range []string{"chaincode.*", "peer.*", "orderer.*"} {
+		// What runs is what has a pid file: an interrupted upgrade leaves more than the layout knows of.
+		files, err := filepath.Glob(n.path("run", kind+".pid"))
+		errs = append(errs, err)
+		var all sync.WaitGroup
+		ended := make([]error, len(files))
+		for i, f := range files {
+			all.Go(func() {
+				name := filepath.Base(f[:len(f)-len(".pid")])
+				if ended[i] = n.process(name, name, "").Stop(ctx); ended[i] == nil {
+					ended[i] = os.Remove(f)
+				}
+			})
+		}
+		all.Wait()
+		errs = append(errs, ended...)
+	}
+	return errors.Join(errs...)
+}
+
+// Wipe ends all processes and removes the network with its whole ledger.
+func (n *Network) Wipe() error {
+	unlock, err := lock(n.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := n.stop(); err != nil {
+		return err
+	}
+	return os.RemoveAll(n.dir)
+}
