@@ -82,7 +82,7 @@ func TestKilledUp(t *testing.T) {
 	if out, err := do("kill", "chaincode.buyer.market"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if out, err := do("status"); err == nil || strings.Count(out, " down\n") != 1 {
+	if out, err := do("status"); err == nil || strings.Count(out, "pid ") != 13 {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if out, err := do("restart", "chaincode.buyer.market"); err != nil {
