@@ -44,7 +44,7 @@ type shelf struct {
 	kept map[contracts.Hash]contracts.KeptOpening
 }
 
-func (s *shelf) Put(_ context.Context, os []embedded.Opening) error {
+func (s *shelf) Put(_ context.Context, os []ledger.Opening) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range os {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/contractstest"
+	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/ledger/embedded"
 )
 
@@ -37,7 +38,7 @@ func (l corpusLedger) SetWall(t contracts.Millis) { l.wall.Store(int64(t)) }
 
 type forgetful struct{}
 
-func (forgetful) Put(context.Context, []embedded.Opening) error { return nil }
+func (forgetful) Put(context.Context, []ledger.Opening) error { return nil }
 
 // TestCorpus plays the rule corpus: the same answers and the same state as the rules in memory.
 func TestCorpus(t *testing.T) {

@@ -32,7 +32,7 @@ type Config struct {
 	LedgerID string             // what commands name as their ledger
 	Key      ed25519.PrivateKey // signs promises
 	AtLeast  uint64             // entries known to be durable from elsewhere, the published log or a witness; fewer is refused
-	Openings Openings           // optional; without it a command with openings is a failure
+	Openings ledger.Openings    // optional; without it a command with openings is a failure
 
 	// Tap gets every batch once it is durable, before it is answered, in order. It must not block. Entries before the
 	// height at Open come from Entries.
@@ -55,19 +55,6 @@ type Config struct {
 type Rules struct {
 	Decode func(contracts.Submission) (*contracts.Command, error)
 	Apply  func(contracts.State, contracts.Env, *contracts.Command) (*contracts.Result, error)
-}
-
-// Openings keeps private values, deletable, for their audience only. Put returns once all are durable; putting the
-// same again is harmless. It runs before the entry is written, so after a crash there may be openings of commands that
-// were never accepted: whoever keeps them may drop those once a Lookup says never.
-type Openings interface {
-	Put(ctx context.Context, openings []Opening) error
-}
-
-// Opening is a private value of a command that is about to be accepted.
-type Opening struct {
-	contracts.KeptOpening
-	Command contracts.ID
 }
 
 // Limits. A caller beyond them waits or gets a failure.

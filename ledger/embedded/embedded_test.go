@@ -27,11 +27,11 @@ import (
 // shelf is an Openings in memory.
 type shelf struct {
 	mu   sync.Mutex
-	kept map[contracts.Hash]Opening
+	kept map[contracts.Hash]ledger.Opening
 	fail error
 }
 
-func (s *shelf) Put(_ context.Context, os []Opening) error {
+func (s *shelf) Put(_ context.Context, os []ledger.Opening) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -43,7 +43,7 @@ func (s *shelf) Put(_ context.Context, os []Opening) error {
 	return nil
 }
 
-func newShelf() *shelf { return &shelf{kept: map[contracts.Hash]Opening{}} }
+func newShelf() *shelf { return &shelf{kept: map[contracts.Hash]ledger.Opening{}} }
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 

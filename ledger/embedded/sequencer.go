@@ -97,7 +97,7 @@ type batch struct {
 	calls    []*call
 	changes  layer
 	entries  []*ledger.Stored
-	openings []Opening
+	openings []ledger.Opening
 	next     head
 }
 
@@ -181,7 +181,7 @@ func (l *Ledger) decide(b *batch, v *view, c *call, wall contracts.Millis) error
 		b.changes[w.Key] = cell{w.Value, e.Position}
 	}
 	for _, o := range res.Openings {
-		b.openings = append(b.openings, Opening{o, c.cmd.ID})
+		b.openings = append(b.openings, ledger.Opening{KeptOpening: o, Command: c.cmd.ID})
 	}
 	b.entries = append(b.entries, s)
 	b.next.height, b.next.hash, b.next.time = e.Position+1, s.Hash, now

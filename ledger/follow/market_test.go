@@ -25,7 +25,7 @@ import (
 // noShelf drops openings; this test looks at entries only.
 type noShelf struct{}
 
-func (noShelf) Put(context.Context, []embedded.Opening) error { return nil }
+func (noShelf) Put(context.Context, []ledger.Opening) error { return nil }
 
 // TestRealMarket publishes the embedded ledger with a real trade on it. An auditor's follower comes to the ledger's own
 // state, bit for bit; every member's follower follows to the end with the bodies that it may read, so that no entry

@@ -88,8 +88,8 @@ type testMarket struct {
 	submitted atomic.Int64
 }
 
-// Put keeps openings, as embedded.Openings.
-func (m *testMarket) Put(_ context.Context, os []embedded.Opening) error {
+// Put keeps openings, as ledger.Openings.
+func (m *testMarket) Put(_ context.Context, os []ledger.Opening) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, o := range os {

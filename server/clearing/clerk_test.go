@@ -19,7 +19,6 @@ import (
 	"github.com/bund-exchange/bund/contracts/contractstest"
 	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/ledger"
-	"github.com/bund-exchange/bund/ledger/embedded"
 	"github.com/bund-exchange/bund/server/catalog"
 	"github.com/bund-exchange/bund/server/clearing"
 	"github.com/bund-exchange/bund/server/projection"
@@ -48,7 +47,7 @@ func (p inline) WaitFor(context.Context, uint64) error {
 
 func open(t *testing.T) *office {
 	t.Helper()
-	m := projectiontest.Begin(t, func(db *sqlx.DB) embedded.Openings { return trading.Openings{DB: db} }, catalog.Schema(), trading.Schema())
+	m := projectiontest.Begin(t, func(db *sqlx.DB) ledger.Openings { return trading.Openings{DB: db} }, catalog.Schema(), trading.Schema())
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	o := &office{Market: m, T: t, openings: trading.Openings{DB: m.DB}, listing: m.Listed()}
 	desk := &trading.Desk{DB: m.DB, Ledger: m.Ledger, Now: time.Now, Log: quiet}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/ledger"
-	"github.com/bund-exchange/bund/ledger/embedded"
 	"github.com/bund-exchange/bund/server/compliance"
 	"github.com/bund-exchange/bund/server/projection/projectiontest"
 	"github.com/bund-exchange/bund/server/trading"
@@ -30,7 +29,7 @@ type registry struct {
 
 func openRegistry(t *testing.T) *registry {
 	t.Helper()
-	m := projectiontest.Begin(t, func(db *sqlx.DB) embedded.Openings { return trading.Openings{DB: db} })
+	m := projectiontest.Begin(t, func(db *sqlx.DB) ledger.Openings { return trading.Openings{DB: db} })
 	m.Project()
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	r := &registry{Market: m, t: t, reads: &compliance.Reads{DB: m.DB, Now: time.Now}}

@@ -20,7 +20,6 @@ import (
 	"github.com/bund-exchange/bund/contracts/contractstest"
 	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/ledger"
-	"github.com/bund-exchange/bund/ledger/embedded"
 	"github.com/bund-exchange/bund/ledger/evidence"
 	"github.com/bund-exchange/bund/ledger/follow"
 	"github.com/bund-exchange/bund/ledger/publish"
@@ -47,7 +46,7 @@ type bureau struct {
 
 func open(t *testing.T) *bureau {
 	t.Helper()
-	m := projectiontest.Begin(t, func(db *sqlx.DB) embedded.Openings { return trading.Openings{DB: db} }, catalog.Schema(), trading.Schema())
+	m := projectiontest.Begin(t, func(db *sqlx.DB) ledger.Openings { return trading.Openings{DB: db} }, catalog.Schema(), trading.Schema())
 	b := &bureau{Market: m, t: t, openings: trading.Openings{DB: m.DB}}
 	signer, key := publishtest.Key(t, projectiontest.LedgerID)
 	w := witnesstest.Start(t, "regulator.example", key, time.Now)

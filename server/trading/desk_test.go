@@ -15,7 +15,6 @@ import (
 	"github.com/bund-exchange/bund/contracts/contractstest"
 	"github.com/bund-exchange/bund/contracts/policy"
 	"github.com/bund-exchange/bund/ledger"
-	"github.com/bund-exchange/bund/ledger/embedded"
 	"github.com/bund-exchange/bund/server/catalog"
 	"github.com/bund-exchange/bund/server/projection/projectiontest"
 	"github.com/bund-exchange/bund/server/trading"
@@ -25,7 +24,7 @@ var ctx = context.Background()
 
 func begin(t *testing.T) (*projectiontest.Market, *trading.Desk) {
 	t.Helper()
-	m := projectiontest.Begin(t, func(db *sqlx.DB) embedded.Openings { return trading.Openings{DB: db} }, catalog.Schema(), trading.Schema())
+	m := projectiontest.Begin(t, func(db *sqlx.DB) ledger.Openings { return trading.Openings{DB: db} }, catalog.Schema(), trading.Schema())
 	return m, &trading.Desk{DB: m.DB, Ledger: m.Ledger, Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 }
 

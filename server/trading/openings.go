@@ -14,22 +14,22 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/bund-exchange/bund/contracts"
-	"github.com/bund-exchange/bund/ledger/embedded"
+	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/server/projection"
 )
 
 // Openings keeps private values for their audience. It is what the ledger waits for before it writes an entry.
 type Openings struct{ DB *sqlx.DB }
 
-var _ embedded.Openings = Openings{}
+var _ ledger.Openings = Openings{}
 
 // Put makes openings durable, in one statement however many there are. An opening that comes again, with another
 // command, widens the audience to that command's: whoever takes part in a later step may read what it rests on.
-func (o Openings) Put(ctx context.Context, os []embedded.Opening) error {
+func (o Openings) Put(ctx context.Context, os []ledger.Opening) error {
 	if len(os) == 0 {
 		return nil
 	}
-	rows := map[contracts.Hash]embedded.Opening{}
+	rows := map[contracts.Hash]ledger.Opening{}
 	for _, x := range os { // one statement touches a row once
 		if had, ok := rows[x.Commitment]; ok {
 			x.Audience = union(had.Audience, x.Audience)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/contractstest"
+	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/ledger/embedded"
 	"github.com/bund-exchange/bund/server/pg/pgtest"
 	"github.com/bund-exchange/bund/server/projection"
@@ -34,11 +35,11 @@ type Market struct {
 }
 
 // Open opens an empty market. Openings, when given, keeps private values as marketd does; else memory does.
-func Open(t testing.TB, openings func(*sqlx.DB) embedded.Openings, schemas ...projection.Schema) *Market {
+func Open(t testing.TB, openings func(*sqlx.DB) ledger.Openings, schemas ...projection.Schema) *Market {
 	t.Helper()
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	m := &Market{DB: pgtest.New(t), t: t}
-	var keep embedded.Openings = &memory{}
+	var keep ledger.Openings = &memory{}
 	if openings != nil {
 		keep = openings(m.DB)
 	}
@@ -58,7 +59,7 @@ func Open(t testing.TB, openings func(*sqlx.DB) embedded.Openings, schemas ...pr
 }
 
 // Begin opens a market with its cast admitted.
-func Begin(t testing.TB, openings func(*sqlx.DB) embedded.Openings, schemas ...projection.Schema) *Market {
+func Begin(t testing.TB, openings func(*sqlx.DB) ledger.Openings, schemas ...projection.Schema) *Market {
 	t.Helper()
 	m := Open(t, openings, schemas...)
 	m.Must(m.Market.Begin())
@@ -120,14 +121,14 @@ func (m *Market) Listed() *contractstest.Listing {
 // memory keeps openings for tests that don't read them.
 type memory struct {
 	mu   sync.Mutex
-	kept map[contracts.Hash]embedded.Opening
+	kept map[contracts.Hash]ledger.Opening
 }
 
-func (k *memory) Put(_ context.Context, os []embedded.Opening) error {
+func (k *memory) Put(_ context.Context, os []ledger.Opening) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.kept == nil {
-		k.kept = map[contracts.Hash]embedded.Opening{}
+		k.kept = map[contracts.Hash]ledger.Opening{}
 	}
 	for _, o := range os {
 		k.kept[o.Commitment] = o
