@@ -316,6 +316,12 @@ type Health struct {
 	Time    contracts.Millis // of the last entry
 }
 
+// Check says why the ledger takes no commands, or why its state no longer follows them; nil when all is well.
+func (l *Ledger) Check(context.Context) error {
+	h := l.Health()
+	return errors.Join(h.Stopped, h.Broken)
+}
+
 // Health reports the ledger's condition.
 func (l *Ledger) Health() Health {
 	h := Health{Queued: len(l.queue), Stopped: l.stop(nil)}

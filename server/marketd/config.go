@@ -21,7 +21,8 @@ import (
 // Config is the market's file. Unknown keys are fatal; secrets are paths to files that only the owner may read. Paths
 // are relative to the file.
 type Config struct {
-	// Dir holds the ledger, the published log, the private PostgreSQL. `marketd backup` copies what matters of it.
+	// Dir holds the ledger, the published log, the private PostgreSQL. `marketd backup` copies what matters of it. On
+	// Hyperledger Fabric it is this replica's own.
 	Dir string `yaml:"dir"`
 	// Ledger is the ledger's id: origin of checkpoints, named by every command.
 	Ledger string `yaml:"ledger"`
@@ -36,7 +37,8 @@ type Config struct {
 
 	// LogKey is the file of the published log's signing key (note format).
 	LogKey string `yaml:"logKey"`
-	// PromiseKey is the file of the seed that promises are signed with.
+	// PromiseKey is the file of the seed that promises are signed with. On Hyperledger Fabric nobody promises by himself,
+	// and it isn't read.
 	PromiseKey string `yaml:"promiseKey"`
 	// MachineKey is the file of the seed of the venue's machine command key: jobs sign with it.
 	MachineKey string `yaml:"machineKey"`
@@ -47,6 +49,9 @@ type Config struct {
 	Quorum int `yaml:"quorum"`
 	// AllowUnwitnessed lets the market start although no witness answers: nothing then tells an old backup.
 	AllowUnwitnessed bool `yaml:"allowUnwitnessed"`
+
+	// Fabric is the network that the ledger is on; absent: an embedded ledger in dir.
+	Fabric *FabricConfig `yaml:"fabric"`
 
 	log note.Signer
 	// logPublic is the textual public key.
@@ -77,7 +82,11 @@ func ReadConfig(name string) (*Config, error) {
 		return nil, fmt.Errorf("couldn't read configuration %s: want one document", name)
 	}
 	base := filepath.Dir(name)
-	for _, p := range []*string{&c.Dir, &c.LogKey, &c.PromiseKey, &c.MachineKey} {
+	paths := []*string{&c.Dir, &c.LogKey, &c.PromiseKey, &c.MachineKey}
+	if c.Fabric != nil {
+		paths = append(paths, &c.Fabric.Network, &c.Fabric.TLog)
+	}
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(base, *p)
 		}
@@ -87,11 +96,24 @@ func ReadConfig(name string) (*Config, error) {
 	}
 	for _, m := range []struct{ name, value string }{{"dir", c.Dir}, {"ledger", c.Ledger}, {"listen", c.Listen}, {"logKey", c.LogKey},
 		{"promiseKey", c.PromiseKey}, {"machineKey", c.MachineKey}} {
-		if m.value == "" {
+		if m.value == "" && (m.name != "promiseKey" || c.Fabric == nil) {
 			return nil, fmt.Errorf("configuration %s: %s is missing", name, m.name)
 		}
 	}
+	if c.Fabric != nil {
+		if err := c.Fabric.check(); err != nil {
+			return nil, fmt.Errorf("configuration %s: %w", name, err)
+		}
+	}
 	return c, c.keys()
+}
+
+// tlog is the folder of the published log.
+func (c *Config) tlog() string {
+	if c.Fabric != nil && c.Fabric.TLog != "" {
+		return c.Fabric.TLog
+	}
+	return filepath.Join(c.Dir, "tlog")
 }
 
 func (c *Config) keys() error {
@@ -113,12 +135,15 @@ func (c *Config) keys() error {
 	if _, err := publish.NewPolicy(c.logPublic, c.witnessKeys(), c.Quorum); err != nil {
 		return fmt.Errorf("couldn't use log key, witnesses and quorum: %w", err)
 	}
-	seed, err := readSeed(c.PromiseKey)
-	if err != nil {
-		return err
+	if c.Fabric == nil {
+		seed, err := readSeed(c.PromiseKey)
+		if err != nil {
+			return err
+		}
+		c.promise = ed25519.NewKeyFromSeed(seed[:])
 	}
-	c.promise = ed25519.NewKeyFromSeed(seed[:])
-	if seed, err = readSeed(c.MachineKey); err != nil {
+	seed, err := readSeed(c.MachineKey)
+	if err != nil {
 		return err
 	}
 	c.machine = signing.Ed25519(seed)

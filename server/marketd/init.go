@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -53,7 +55,7 @@ func readSubmission(name, what string) (sub contracts.Submission, err error) {
 	return sub, nil
 }
 
-func initialise(c *command) error {
+func initialise(c *command) (err error) {
 	f, err := c.flags("config", "genesis", "trust", "client")
 	if err != nil {
 		return err
@@ -70,20 +72,14 @@ func initialise(c *command) error {
 	if m.db, err = openDatabase(c.ctx, cfg, c.log); err != nil {
 		return err
 	}
-	defer m.Close()
+	defer func() { err = errors.Join(err, m.Close()) }()
 	m.openings = trading.Openings{DB: m.db.DB}
-	if err := m.openLedger(0); err != nil {
+	if err := m.openLedger(c.ctx, 0); err != nil {
 		return err
 	}
-	if h, err := m.ledger.Height(c.ctx); err != nil || h > 0 {
-		return errors.Join(err, fmt.Errorf("the folder has a ledger of %d entries already", h))
-	}
-	if _, err := m.ledger.Submit(c.ctx, sub); err != nil {
-		return fmt.Errorf("couldn't begin the ledger: %w", err)
-	}
-	es, err := m.ledger.Entries(c.ctx, 0, 1)
-	if err != nil || len(es) == 0 {
-		return errors.Join(err, errors.New("couldn't read the genesis back"))
+	es, err := m.begin(c.ctx, sub)
+	if err != nil {
+		return err
 	}
 	if err := writeTrust(cfg, es[0], f["trust"]); err != nil {
 		return err
@@ -104,7 +100,35 @@ func initialise(c *command) error {
 		return fmt.Errorf("couldn't write credentials: %w", err)
 	}
 	fmt.Fprintf(c.out, "ledger %s begun, genesis %x\n", cfg.Ledger, es[0].Hash)
-	return m.ledger.Flush()
+	return nil
+}
+
+// begin makes the genesis the first entry and gives it back. A folder can be thrown away after a crash, a network can't:
+// there the same genesis may be given again.
+func (m *Market) begin(ctx context.Context, genesis contracts.Submission) ([]*ledger.Stored, error) {
+	h, err := m.ledger.Height(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if h > 0 && m.cfg.Fabric == nil {
+		return nil, fmt.Errorf("the folder has a ledger of %d entries already", h)
+	}
+	if h == 0 {
+		if _, err := m.ledger.Submit(ctx, genesis); err != nil {
+			return nil, fmt.Errorf("couldn't begin the ledger: %w", err)
+		}
+		if err := m.ledger.Wait(ctx, 0); err != nil {
+			return nil, fmt.Errorf("couldn't wait for the genesis: %w", err)
+		}
+	}
+	es, err := m.ledger.Entries(ctx, 0, 1)
+	if err != nil || len(es) == 0 {
+		return nil, errors.Join(err, errors.New("couldn't read the genesis back"))
+	}
+	if !bytes.Equal(es[0].Raw, genesis.Raw) {
+		return nil, fmt.Errorf("the network has a ledger of %d entries already, with another genesis", h)
+	}
+	return es, nil
 }
 
 // writeTrust writes the trust root: what members get from venue and regulator, out of band.

@@ -39,6 +39,10 @@ const usage = `marketd: 数据交易所市场服务 · the market
   marketd verify  --config FILE            check the record of supervisors' reads
 
 All but run need the market stopped: one process holds the ledger.
+
+With fabric: in the file the ledger is on Hyperledger Fabric, and any number of marketd run on one network. init then
+submits the genesis, once, from one of them; a backup has no ledger, and restoring one asks the network for its entries;
+there is no loss to accept.
 Exit code: 0 done, 1 failed, 2 wrong usage.
 `
 

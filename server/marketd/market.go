@@ -28,7 +28,7 @@ type Market struct {
 	now      func() time.Time
 	db       *pg.Database
 	openings trading.Openings
-	ledger   *embedded.Ledger
+	ledger   Ledger
 	pub      *publish.Publisher
 	proj     *projection.Projector
 	identity *identity.Directory
@@ -53,17 +53,8 @@ func openDatabase(ctx context.Context, cfg *Config, log *slog.Logger) (*pg.Datab
 
 func (m *Market) publishConfig() publish.Config {
 	c := m.cfg
-	return publish.Config{Dir: filepath.Join(c.Dir, "tlog"), Ledger: c.Ledger, Signer: c.log, LogKey: c.logPublic, Witnesses: c.witnesses(), Quorum: c.Quorum,
+	return publish.Config{Dir: c.tlog(), Ledger: c.Ledger, Signer: c.log, LogKey: c.logPublic, Witnesses: c.witnesses(), Quorum: c.Quorum,
 		AllowUnwitnessed: c.AllowUnwitnessed, RecosignEvery: 10 * time.Second, Now: m.now, Log: m.log}
-}
-
-func (m *Market) openLedger(atLeast uint64) (err error) {
-	m.ledger, err = embedded.Open(embedded.Config{Dir: filepath.Join(m.cfg.Dir, "ledger"), LedgerID: m.cfg.Ledger, Key: m.cfg.promise, AtLeast: atLeast,
-		Openings: m.openings, Now: m.now, Log: m.log})
-	if err != nil {
-		return fmt.Errorf("couldn't open the ledger: %w", err)
-	}
-	return nil
 }
 
 // OpenMarket opens everything.
@@ -86,7 +77,7 @@ func OpenMarket(ctx context.Context, cfg *Config, log *slog.Logger) (_ *Market, 
 	if known.Epoch > known.Here.Epoch {
 		atLeast = known.Here.Size // sizes of another epoch say nothing; the published log refuses below
 	}
-	if err := m.openLedger(atLeast); errors.Is(err, embedded.ErrLogBehind) {
+	if err := m.openLedger(ctx, atLeast); errors.Is(err, embedded.ErrLogBehind) {
 		return nil, fmt.Errorf("%w (the published checkpoint and the witnesses speak for %d entries)", err, known.Size)
 	} else if err != nil {
 		return nil, err

@@ -105,7 +105,7 @@ func (m *Market) adminAddress() string {
 // parts are what readiness asks.
 func (m *Market) parts() []rest.Part {
 	return []rest.Part{
-		{Name: "ledger", Check: func(context.Context) error { h := m.ledger.Health(); return errors.Join(h.Stopped, h.Broken) }},
+		{Name: "ledger", Check: m.ledger.Check},
 		{Name: "database", Check: func(ctx context.Context) error { return m.db.PingContext(ctx) }},
 		{Name: "published log", Check: func(ctx context.Context) error { return m.pub.Status(ctx).Broken }},
 		{Name: "projection", Check: func(ctx context.Context) error {

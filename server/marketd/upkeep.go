@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/ledger/publish"
 	"github.com/bund-exchange/bund/server/compliance"
 	"github.com/bund-exchange/bund/server/projection"
@@ -53,7 +54,7 @@ func openAlone(c *command, cfg *Config, atLeast uint64) (_ *Market, err error) {
 		return nil, err
 	}
 	m.openings = trading.Openings{DB: m.db.DB}
-	if err := m.openLedger(atLeast); err != nil {
+	if err := m.openLedger(c.ctx, atLeast); err != nil {
 		return nil, err
 	}
 	if m.proj, err = projection.New(m.db.DB, m.ledger, schemas()...); err != nil {
@@ -67,22 +68,35 @@ func openAlone(c *command, cfg *Config, atLeast uint64) (_ *Market, err error) {
 type Inventory struct {
 	Ledger    string `json:"ledger"`
 	Entries   uint64 `json:"entries"`
-	StateHash string `json:"stateHash"`
-	Root      string `json:"root"` // of the published log at its checkpoint
+	StateHash string `json:"stateHash,omitempty"`
+	Last      string `json:"last,omitempty"` // hash of the last entry, which speaks for all before it, of a ledger on a network
+	Root      string `json:"root"`           // of the published log at its checkpoint
 	Published uint64 `json:"published"`
 	App       string `json:"app"`  // SHA-256 of the ordered dump
 	Proj      string `json:"proj"` // the same of the projection, which is not in the backup
 	Made      string `json:"made"`
 }
 
-func (m *Market) inventory(ctx context.Context) (inv Inventory, err error) {
+// inventory says what there is. Of a ledger on a network it is about the first so many entries: a network goes on.
+func (m *Market) inventory(ctx context.Context, entries uint64) (inv Inventory, err error) {
 	inv.Ledger = m.cfg.Ledger
-	height, hash, err := m.ledger.StateHash()
-	if err != nil {
-		return inv, err
+	if l, ok := m.ledger.(interface {
+		StateHash() (height uint64, hash [32]byte, err error)
+	}); ok && m.cfg.Fabric == nil {
+		height, hash, err := l.StateHash()
+		if err != nil {
+			return inv, err
+		}
+		inv.Entries, inv.StateHash = height, hex.EncodeToString(hash[:])
+	} else if entries > 0 {
+		es, err := m.ledger.Entries(ctx, entries-1, 1)
+		if err != nil || len(es) != 1 {
+			return inv, errors.Join(err, fmt.Errorf("couldn't read entry %d", entries-1))
+		}
+		inv.Entries, inv.Last = entries, hex.EncodeToString(es[0].Hash[:])
+		m.proj.Source = first{m.ledger, entries}
 	}
-	inv.Entries, inv.StateHash = height, hex.EncodeToString(hash[:])
-	if b, err := os.ReadFile(filepath.Join(m.cfg.Dir, "tlog", "checkpoint")); err == nil {
+	if b, err := os.ReadFile(filepath.Join(m.cfg.tlog(), "checkpoint")); err == nil {
 		p, err := publish.NewPolicy(m.cfg.logPublic, m.cfg.witnessKeys(), m.cfg.Quorum)
 		if err != nil {
 			return inv, err
@@ -103,6 +117,21 @@ func (m *Market) inventory(ctx context.Context) (inv Inventory, err error) {
 	return inv, err
 }
 
+// first is a ledger as it was when it had so many entries.
+type first struct {
+	projection.Source
+	entries uint64
+}
+
+func (f first) Height(context.Context) (uint64, error) { return f.entries, nil }
+
+func (f first) Entries(ctx context.Context, from uint64, limit int) ([]*ledger.Stored, error) {
+	if from >= f.entries {
+		return nil, nil
+	}
+	return f.Source.Entries(ctx, from, int(min(uint64(limit), f.entries-from)))
+}
+
 // digest dumps a schema to w and gives the dump's SHA-256.
 func (m *Market) digest(ctx context.Context, schema string, w io.Writer) (string, error) {
 	h := sha256.New()
@@ -110,6 +139,18 @@ func (m *Market) digest(ctx context.Context, schema string, w io.Writer) (string
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// folder is one that a backup copies.
+type folder struct{ name, path string }
+
+// folders are the ledger, unless a network keeps it, and the published log.
+func (c *Config) folders() []folder {
+	tlog := folder{"tlog", c.tlog()}
+	if c.Fabric != nil {
+		return []folder{tlog}
+	}
+	return []folder{{"ledger", filepath.Join(c.Dir, "ledger")}, tlog}
 }
 
 func backup(c *command) error {
@@ -129,7 +170,11 @@ func backup(c *command) error {
 	if err != nil {
 		return err
 	}
-	inv, err := m.inventory(c.ctx)
+	height, err := m.ledger.Height(c.ctx)
+	if err != nil {
+		return errors.Join(err, m.Close())
+	}
+	inv, err := m.inventory(c.ctx, height)
 	if err == nil {
 		var out *os.File
 		if out, err = os.OpenFile(filepath.Join(to, "app.dump"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err == nil {
@@ -140,8 +185,8 @@ func backup(c *command) error {
 	if err := errors.Join(err, m.Close()); err != nil {
 		return err
 	}
-	for _, part := range []string{"ledger", "tlog"} {
-		if err := copyFolder(filepath.Join(cfg.Dir, part), filepath.Join(to, part)); err != nil {
+	for _, part := range cfg.folders() {
+		if err := copyFolder(part.path, filepath.Join(to, part.name)); err != nil {
 			return err
 		}
 	}
@@ -167,6 +212,10 @@ func restore(c *command) error {
 	cfg, err := ReadConfig(f["config"])
 	if err != nil {
 		return err
+	}
+	if cfg.Fabric != nil && f["from"] == "" && (f["prepare-loss"] != "" || f["accept-loss"] != "") {
+		return errors.New("there is no loss to accept: the ledger is on Hyperledger Fabric, whose history the organisations' peers hold. An entry that is missing here comes from them; " +
+			"a published log that the network lacks entries of is another network's")
 	}
 	switch {
 	case f["from"] != "" && only(f, "from"):
@@ -201,11 +250,14 @@ func putBack(c *command, cfg *Config, from string) error {
 	if want.Ledger != cfg.Ledger {
 		return fmt.Errorf("the backup is of ledger %s, the configuration of %s", want.Ledger, cfg.Ledger)
 	}
-	for _, part := range []string{"ledger", "tlog"} {
-		if _, err := os.Stat(filepath.Join(cfg.Dir, part)); err == nil {
-			return fmt.Errorf("%s has a %s already: restore into an empty folder", cfg.Dir, part)
+	if (want.StateHash == "") != (cfg.Fabric != nil) {
+		return errors.New("the backup is of a market with another sort of ledger: one is on Hyperledger Fabric, the other is not")
+	}
+	for _, part := range cfg.folders() {
+		if _, err := os.Stat(part.path); err == nil {
+			return fmt.Errorf("%s has a %s already: restore into an empty folder", filepath.Dir(part.path), part.name)
 		}
-		if err := copyFolder(filepath.Join(from, part), filepath.Join(cfg.Dir, part)); err != nil {
+		if err := copyFolder(filepath.Join(from, part.name), part.path); err != nil {
 			return err
 		}
 	}
@@ -224,13 +276,17 @@ func putBack(c *command, cfg *Config, from string) error {
 	if m, err = openAlone(c, cfg, want.Entries); err != nil {
 		return err
 	}
-	got, err := m.inventory(c.ctx)
+	got, err := m.inventory(c.ctx, want.Entries)
 	if err := errors.Join(err, m.Close()); err != nil {
 		return err
 	}
 	got.Made = want.Made
 	if got != want {
 		return fmt.Errorf("what was restored is not what was backed up:\nbackup   %+v\nrestored %+v", want, got)
+	}
+	if cfg.Fabric != nil {
+		fmt.Fprintf(c.out, "the network has the %d entries of the backup, the last %s; log root %s, records %s: all as in the backup\n", got.Entries, got.Last, got.Root, got.App)
+		return nil
 	}
 	fmt.Fprintf(c.out, "restored %d entries, state %s, log root %s, records %s: all as in the backup\n", got.Entries, got.StateHash, got.Root, got.App)
 	return tellLoss(c, cfg, got.Entries)
