@@ -31,8 +31,8 @@ var external = map[string][]string{
 	"github.com/labstack/echo/v4": {"server/api", "server/rest", "server/marketd"},
 }
 
-// testTools are what tests of every room may import: they bring a real database and no rule of the market.
-var testTools = []string{"server/pg/pgtest"}
+// testTools are what tests of every room may import: they bring a real database, a real network, and no rule of the market.
+var testTools = []string{"server/pg/pgtest", "deploy/fabric/network"}
 
 type listed struct {
 	ImportPath                         string

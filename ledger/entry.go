@@ -14,7 +14,7 @@ import (
 // the rules run again only to audit.
 type Entry struct {
 	Position   uint64           // from 0, without gaps
-	Time       contracts.Millis // decided by the ledger, never decreasing
+	Time       contracts.Millis // decided by the ledger; never decreasing but for ClocksApart
 	Rulebook   int64            // version that decided
 	Prev       [32]byte         // Hash of the entry before; zero at position 0
 	Raw        []byte           // signed bytes of the command, as received
@@ -25,6 +25,11 @@ type Entry struct {
 	Objects    []contracts.ID    // non-public objects written, ascending; they stand in the leaf
 	Audience   []contracts.ID    // members the body may go to; empty when Public
 }
+
+// ClocksApart is by how much an entry's time may be before that of an earlier entry, in milliseconds. A ledger with one
+// writer never goes back. On Fabric the time is its sender's, within 30 s of the clock of every peer that endorsed it, and
+// blocks order transactions as they come. No rule orders two entries by time.
+const ClocksApart = 60_000
 
 // NewEntry makes the entry of an accepted submission.
 func NewEntry(position uint64, prev [32]byte, time contracts.Millis, sub contracts.Submission, res *contracts.Result) *Entry {

@@ -196,13 +196,13 @@ func (a *audit) link(it *item) {
 		a.fail(CheckChain, it.where("prev"), say{"the entry before has another hash: one of the two was changed, or one between them is gone", "前一条目的哈希不符：两者之一被改动，或其间有条目缺失"})
 	case it.e.Position != it.position:
 		a.fail(CheckChain, it.where("position"), say{"it says %d", "自称 %d"}, it.e.Position)
-	case it.e.Time < c.time:
-		a.fail(CheckChain, it.where("time"), say{"time falls", "时间倒退"})
+	case it.e.Time < c.time-ledger.ClocksApart:
+		a.fail(CheckChain, it.where("time"), say{"time falls by more than clocks may differ", "时间倒退超出时钟允许的误差"})
 	default:
 		a.count(CheckChain, 1)
 	}
 	c.prev = it.hash
 	if it.e != nil {
-		c.time = it.e.Time
+		c.time = max(c.time, it.e.Time)
 	}
 }

@@ -74,7 +74,7 @@ func (a *Audit) take(s *ledger.Stored) error {
 		return fmt.Errorf("the chain is broken")
 	case s.Hash != ledger.Hash(s.Encoded):
 		return fmt.Errorf("another hash")
-	case e.Time < a.last:
+	case e.Time < a.last-ledger.ClocksApart:
 		return fmt.Errorf("time falls from %d to %d", a.last, e.Time)
 	}
 	cmd, err := a.Decode(contracts.Submission{Raw: e.Raw, Signatures: e.Signatures})
@@ -95,7 +95,7 @@ func (a *Audit) take(s *ledger.Stored) error {
 		return fmt.Errorf("the rules give another write set")
 	}
 	a.State.Put(e.Writes)
-	a.IDs[cmd.ID], a.last = e.Position, e.Time
+	a.IDs[cmd.ID], a.last = e.Position, max(a.last, e.Time)
 	a.Hashes = append(a.Hashes, s.Hash)
 	return nil
 }

@@ -1,0 +1,175 @@
+package fabric
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hyperledger/fabric-protos-go/common"
+	pb "github.com/hyperledger/fabric-protos-go/peer"
+
+	"github.com/bund-exchange/bund/ledger/fabric/blocks"
+)
+
+// derived is a block's part in the ledger with what links it to its neighbours.
+type derived struct {
+	*blocks.Derived
+	previous, hash [32]byte
+}
+
+// headerHash is the hash of a block's header, which the next block names: SHA-256 of its DER form.
+func headerHash(h *common.BlockHeader) ([32]byte, error) {
+	b, err := asn1.Marshal(struct {
+		Number             *big.Int
+		Previous, DataHash []byte
+	}{new(big.Int).SetUint64(h.Number), h.PreviousHash, h.DataHash})
+	return sha256.Sum256(b), err
+}
+
+// dataHash is what a header must name as the hash of its block's transactions.
+func dataHash(d *common.BlockData) [32]byte { return sha256.Sum256(bytes.Join(d.GetData(), nil)) }
+
+func (l *Ledger) derive(b *common.Block) (*derived, error) {
+	if b.GetHeader() == nil {
+		return nil, errors.New("a block has no header")
+	}
+	if h := dataHash(b.Data); !bytes.Equal(h[:], b.Header.DataHash) {
+		return nil, fmt.Errorf("the transactions of block %d are not those of its header", b.Header.Number)
+	}
+	d, err := blocks.Derive(b, blocks.Names{Market: l.cfg.Network.Market, Clearing: l.cfg.Network.Clearing})
+	if err != nil {
+		return nil, err
+	}
+	x := &derived{Derived: d}
+	copy(x.previous[:], b.Header.PreviousHash)
+	x.hash, err = headerHash(b.Header)
+	return x, err
+}
+
+// follow reads the peer's blocks until Close. A stream that breaks is opened again, at another peer of the organisation
+// when there is one; a block that can't be derived stops for good, since nothing after it would be true.
+func (l *Ledger) follow() {
+	defer l.followers.Done()
+	turn := 0
+	for l.ctx.Err() == nil {
+		p := l.own[turn%len(l.own)]
+		turn++
+		err := l.read(p)
+		if l.ctx.Err() != nil {
+			return
+		}
+		if broken := l.broken(nil); broken != nil {
+			l.cfg.Log.Error("the ledger can't be read on; nothing is derived from here", "err", broken)
+			return
+		}
+		l.lost(err)
+		l.cfg.Log.Debug("reading blocks again", "peer", p.info.Name, "err", err)
+		pause(l.ctx, 50*time.Millisecond+rand.N(200*time.Millisecond))
+	}
+}
+
+// read follows one stream. Blocks that arrived meanwhile are kept together.
+func (l *Ledger) read(p endorser) error {
+	ctx, cancel := context.WithCancel(l.ctx)
+	defer cancel()
+	m, err := l.store.mark()
+	if err != nil {
+		return l.broken(err)
+	}
+	ready := make(chan *derived, maxAhead)
+	ended := make(chan error, 1)
+	go func() {
+		err := l.gw.blocks(ctx, p, m.Block, func(b *common.Block) error {
+			d, err := l.derive(b)
+			if err != nil {
+				return l.broken(err)
+			}
+			select {
+			case ready <- d:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		close(ready)
+		ended <- err
+	}()
+	for d := range ready {
+		ds := []*derived{d}
+		for more := true; more && len(ds) < maxAhead; {
+			select {
+			case d, ok := <-ready:
+				if more = ok; ok {
+					ds = append(ds, d)
+				}
+			default:
+				more = false
+			}
+		}
+		if m, err = l.keep(m, ds); err != nil {
+			return l.broken(err)
+		}
+	}
+	return <-ended
+}
+
+const maxAhead = 64 // blocks that are derived and not yet kept
+
+// keep makes blocks durable, then tells those who wait.
+func (l *Ledger) keep(m mark, ds []*derived) (mark, error) {
+	m, _, err := l.store.take(m, ds)
+	if err != nil {
+		return m, err
+	}
+	l.mu.Lock()
+	l.at, l.lostErr = m, nil
+	close(l.grew)
+	l.grew = make(chan struct{})
+	l.mu.Unlock()
+	for _, d := range ds {
+		for _, t := range d.Transactions {
+			l.settle(t.ID, t.Flag)
+		}
+	}
+	return m, nil
+}
+
+// await registers for the verdict on a transaction; settle hands it out.
+func (l *Ledger) await(tx string) chan pb.TxValidationCode {
+	c := make(chan pb.TxValidationCode, 1)
+	l.mu.Lock()
+	l.waiting[tx] = c
+	l.mu.Unlock()
+	return c
+}
+
+func (l *Ledger) forget(tx string) {
+	l.mu.Lock()
+	delete(l.waiting, tx)
+	l.mu.Unlock()
+}
+
+func (l *Ledger) settle(tx string, flag pb.TxValidationCode) {
+	l.mu.Lock()
+	c := l.waiting[tx]
+	delete(l.waiting, tx)
+	l.mu.Unlock()
+	if c != nil {
+		c <- flag
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,493 @@
+package fabric
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/proposal"
+	"github.com/bund-exchange/bund/ledger"
+)
+
+// Bounds of what is under way.
+const (
+	maxBatch      = 50        // commands in a transaction
+	maxBatchBytes = 512 << 10 // signed bytes in a transaction, but for a lone command
+	maxQueue      = 4096      // submissions waiting in a lane
+	maxEndorsing  = 4         // batches of a lane that are with endorsers; those that wait for their block don't count
+	commitWait    = 15 * time.Second
+)
+
+// call is one submission on its way.
+type call struct {
+	sub   contracts.Submission
+	id    contracts.ID
+	began time.Time
+	open  bool // a transaction with it was ordered and has no verdict that it is invalid
+
+	receipt *ledger.Receipt
+	err     error
+	done    chan struct{}
+}
+
+// lane is the way to one definition.
+type lane struct {
+	name     string
+	clearing bool
+	queue    chan *call
+	slots    chan struct{}
+}
+
+func newLane(name string, clearing bool) *lane {
+	return &lane{name, clearing, make(chan *call, maxQueue), make(chan struct{}, maxEndorsing)}
+}
+
+var clearingKinds = func() map[string]bool {
+	m := map[string]bool{}
+	for _, k := range contracts.Kinds() {
+		m[k.Name] = k.Clearing
+	}
+	return m
+}()
+
+// Submit asks for one command to be accepted, see ledger.Ledger. A caller whose ctx ends gets an unknown outcome; the
+// command goes on.
+func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.Receipt, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	cmd, err := contracts.Decode(sub)
+	if err != nil {
+		return nil, l.refusedHere(err)
+	}
+	c := &call{sub: sub, id: cmd.ID, began: time.Now(), done: make(chan struct{})}
+	for {
+		if r, err := l.recorded(cmd); r != nil || err != nil {
+			return r, err
+		}
+		if l.ctx.Err() != nil {
+			return nil, ledger.ErrClosed
+		}
+		other := l.enter(c)
+		if other == nil {
+			break
+		}
+		select { // the same id is under way: its end decides
+		case <-other:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, ctx.Err())
+		case <-l.ctx.Done():
+			return nil, ledger.ErrClosed
+		}
+	}
+	name := l.cfg.Network.Market
+	if clearingKinds[cmd.Kind] {
+		name = l.cfg.Network.Clearing
+	}
+	select {
+	case l.lanes[name].queue <- c:
+	case <-ctx.Done():
+		l.leave(c)
+		return nil, ctx.Err()
+	case <-l.ctx.Done():
+		l.leave(c)
+		return nil, ledger.ErrClosed
+	}
+	select {
+	case <-c.done:
+		return c.receipt, c.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, ctx.Err())
+	}
+}
+
+// refusedHere is a refusal that needs no endorser: the command's form is wrong.
+func (l *Ledger) refusedHere(err error) error {
+	var r *contracts.Refusal
+	if !errors.As(err, &r) {
+		return err
+	}
+	l.metrics.refused.WithLabelValues(string(r.Code)).Inc()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return &ledger.Refused{Refusal: r, Position: l.at.Height}
+}
+
+// recorded answers a command whose id is on the ledger; nil when it isn't.
+func (l *Ledger) recorded(cmd *contracts.Command) (r *ledger.Receipt, err error) {
+	a, err := l.find(cmd.ID)
+	switch {
+	case err != nil || a == nil:
+		return nil, err
+	case a.Outcome.Digest != cmd.Digest:
+		return nil, l.refusedHere(&contracts.Refusal{Code: "command.id_reused", Detail: "this command id was accepted with other bytes"})
+	}
+	l.metrics.repeated.Inc()
+	return &ledger.Receipt{Promise: a.Promise, Outcome: a.Outcome, Repeated: true}, nil
+}
+
+// enter notes that a command is under way; when its id is already, it gives what is closed at the other's end.
+func (l *Ledger) enter(c *call) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if other := l.flying[c.id]; other != nil {
+		return other
+	}
+	l.flying[c.id] = c.done
+	return nil
+}
+
+func (l *Ledger) leave(c *call) {
+	l.mu.Lock()
+	delete(l.flying, c.id)
+	l.mu.Unlock()
+	close(c.done)
+}
+
+func (l *Ledger) answer(c *call, r *ledger.Receipt, err error) {
+	c.receipt, c.err = r, err
+	l.leave(c)
+}
+
+// dispatch gathers what waits in a lane while the endorsers are busy: a lone caller waits for nobody, and many callers
+// share a transaction. A command with openings goes alone, since its endorsers depend on who may see them.
+func (l *Ledger) dispatch(x *lane) {
+	defer l.followers.Done()
+	for {
+		var c *call
+		select {
+		case c = <-x.queue:
+		case <-l.ctx.Done():
+			l.abandon(x)
+			return
+		}
+		select {
+		case x.slots <- struct{}{}:
+		case <-l.ctx.Done():
+			l.answer(c, nil, ledger.ErrClosed)
+			l.abandon(x)
+			return
+		}
+		together, alone := l.gather(x, c)
+		<-x.slots
+		for _, c := range alone {
+			l.start(x, []*call{c})
+		}
+		if len(together) > 0 {
+			l.start(x, together)
+		}
+	}
+}
+
+func (l *Ledger) gather(x *lane, c *call) (together, alone []*call) {
+	size := 0
+	for {
+		if len(c.sub.Openings) > 0 {
+			alone = append(alone, c)
+		} else {
+			together = append(together, c)
+			size += len(c.sub.Raw)
+		}
+		if len(together)+len(alone) == maxBatch || size > maxBatchBytes {
+			return together, alone
+		}
+		select {
+		case c = <-x.queue:
+		default:
+			return together, alone
+		}
+	}
+}
+
+// abandon answers what no batch has taken.
+func (l *Ledger) abandon(x *lane) {
+	for {
+		select {
+		case c := <-x.queue:
+			l.answer(c, nil, ledger.ErrClosed)
+		default:
+			return
+		}
+	}
+}
+
+// start takes a slot and runs a batch beside the dispatcher.
+func (l *Ledger) start(x *lane, calls []*call) {
+	l.busy.Add(1)
+	x.slots <- struct{}{}
+	go func() {
+		defer l.busy.Done()
+		l.run(x, calls, true)
+	}()
+}
+
+// run brings a batch to its end: every call is answered when it returns. held says that it has a slot.
+func (l *Ledger) run(x *lane, calls []*call, held bool) {
+	for try := 0; len(calls) > 0; try++ {
+		if !held {
+			x.slots <- struct{}{}
+		}
+		b := &batch{lane: x, calls: calls}
+		err := l.endorse(b)
+		<-x.slots
+		held = false
+		if err == nil && len(b.calls) > 0 {
+			err = l.commit(b)
+		}
+		calls = slices.Concat(b.later, b.calls)
+		if errors.Is(err, errConflict) && len(b.calls) > 1 {
+			// One of them read what somebody else changed; it should not take all the others along again.
+			half := len(b.calls) / 2
+			l.busy.Add(1)
+			go func() {
+				defer l.busy.Done()
+				l.run(x, b.calls[:half], false)
+			}()
+			calls = slices.Concat(b.later, b.calls[half:])
+		}
+		calls = l.giveUp(calls, err)
+		if err != nil && len(calls) > 0 {
+			l.metrics.retried.WithLabelValues(reason(err)).Inc()
+			l.cfg.Log.Debug("sending commands again", "definition", x.name, "commands", len(calls), "try", try, "err", err)
+			pause(l.ctx, backoff(try, err))
+		}
+	}
+}
+
+// giveUp answers the calls that have waited too long, all of them when the ledger is closing, and gives the rest.
+func (l *Ledger) giveUp(calls []*call, err error) (rest []*call) {
+	for _, c := range calls {
+		closing := l.ctx.Err() != nil
+		if !closing && time.Since(c.began) < l.cfg.GiveUp {
+			rest = append(rest, c)
+			continue
+		}
+		why := err
+		switch {
+		case closing:
+			why = ledger.ErrClosed
+		case why == nil:
+			why = errors.New("other commands of the same batches were always before it")
+		}
+		l.metrics.failed.Inc()
+		if c.open {
+			l.answer(c, nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, why))
+		} else {
+			l.answer(c, nil, fmt.Errorf("couldn't get the command accepted or refused: %w", why))
+		}
+	}
+	return rest
+}
+
+// batch is one attempt at a transaction.
+type batch struct {
+	lane     *lane
+	calls    []*call // those that the transaction carries
+	later    []*call // those that depend on others of the batch
+	endorsed *proposed
+	audience []string // MSPs that may endorse, nil: any
+	kept     []contracts.Hash
+}
+
+// endorse gets a batch endorsed, answering what is refused or repeated and setting aside what depends on others. What is
+// left in b.calls is accepted by all asked endorsers, and nothing else is in the transaction: reads of refused commands
+// would let others' changes invalidate it, and their details don't belong in a block.
+func (l *Ledger) endorse(b *batch) error {
+	ctx, cancel := context.WithTimeout(l.ctx, commitWait)
+	defer cancel()
+	for len(b.calls) > 0 {
+		if len(b.calls) == 1 && len(b.calls[0].sub.Openings) > 0 {
+			if done, err := l.keepOpenings(ctx, b); err != nil || done {
+				return err
+			}
+		}
+		height, reply, err := l.ask(ctx, b, proposal.Submit)
+		if err != nil {
+			return err
+		}
+		left, err := l.sort(ctx, b, height, reply)
+		if err != nil {
+			return err
+		}
+		if len(left) == len(b.calls) {
+			if c := reply.Answers[0].Accepted; len(b.calls) == 1 && !covers(b.kept, c.Commitments) {
+				continue // the state changed since the openings were kept
+			}
+			return nil
+		}
+		b.calls = left
+	}
+	return nil
+}
+
+func covers(kept, want []contracts.Hash) bool {
+	return !slices.ContainsFunc(want, func(h contracts.Hash) bool { return !slices.Contains(kept, h) })
+}
+
+// ask has a batch decided.
+func (l *Ledger) ask(ctx context.Context, b *batch, function string) (height uint64, reply proposal.Reply, err error) {
+	epoch, err := l.epoch()
+	if err != nil {
+		return 0, reply, err
+	}
+	call := proposal.Call{Function: function, Epoch: epoch}
+	for _, c := range b.calls {
+		call.Commands = append(call.Commands, c.sub)
+	}
+	var transient map[string][]byte
+	if o := proposal.Openings(call.Commands); o != nil {
+		transient = map[string][]byte{proposal.TransientOpenings: o}
+	}
+	set := []endorser{l.prefer(l.venue)}
+	if function == proposal.Submit {
+		if set, err = l.endorsers(b.audience, b.lane.clearing); err != nil {
+			return 0, reply, err
+		}
+	}
+	if height, err = l.Height(ctx); err != nil {
+		return 0, reply, err
+	}
+	p, err := l.gw.propose(ctx, b.lane.name, call.Args(), transient, set...)
+	l.noteErrors(set, err)
+	if err != nil {
+		return 0, reply, err
+	}
+	b.endorsed = p
+	reply, err = proposal.ParseReply(p.payload(), len(b.calls))
+	return height, reply, err
+}
+
+// sort answers what was refused or repeated, sets aside what depends on others, and gives what was accepted.
+func (l *Ledger) sort(ctx context.Context, b *batch, height uint64, reply proposal.Reply) (accepted []*call, err error) {
+	for i, c := range b.calls {
+		switch a := reply.Answers[i]; {
+		case a.Accepted != nil:
+			accepted = append(accepted, c)
+		case a.Refused != nil && a.Refused.Code == "batch.dependent":
+			b.later = append(b.later, c)
+		case a.Refused != nil && (a.Refused.Code == "epoch.stale" || a.Refused.Code == "epoch.unknown"):
+			b.later = append(b.later, c)
+			err = errEpoch
+		case a.Refused != nil:
+			l.metrics.refused.WithLabelValues(string(a.Refused.Code)).Inc()
+			l.answer(c, nil, &ledger.Refused{Refusal: a.Refused.Refusal(), Position: height})
+		default:
+			if r, err := l.take(ctx, c); err != nil {
+				b.later = append(b.later, c) // the endorsers know it already, our own peer will
+			} else {
+				r.Repeated = !c.open
+				l.answer(c, r, nil)
+			}
+		}
+	}
+	if err != nil { // all of them named the same epoch
+		b.calls = nil
+		b.later = slices.Concat(b.later, accepted)
+	}
+	return accepted, err
+}
+
+// keepOpenings has the venue decide a command with openings, so that they are durable, for those who may see them, before
+// it is ordered. done says that the command is answered.
+func (l *Ledger) keepOpenings(ctx context.Context, b *batch) (done bool, err error) {
+	c := b.calls[0]
+	if l.cfg.Openings == nil {
+		b.calls = nil
+		l.answer(c, nil, errors.New("this ledger has no place for openings"))
+		return true, nil
+	}
+	height, reply, err := l.ask(ctx, b, proposal.Open)
+	if err != nil {
+		return false, err
+	}
+	left, err := l.sort(ctx, b, height, reply)
+	if err != nil || len(left) == 0 {
+		b.calls = nil
+		return true, err
+	}
+	a := reply.Answers[0].Accepted
+	var os []ledger.Opening
+	b.kept = nil
+	for _, k := range a.Kept() {
+		os = append(os, ledger.Opening{KeptOpening: k, Command: c.id})
+		b.kept = append(b.kept, k.Commitment)
+	}
+	if len(os) > 0 {
+		if err := l.cfg.Openings.Put(ctx, os); err != nil {
+			return false, fmt.Errorf("couldn't keep the openings: %w", err)
+		}
+	}
+	b.audience = l.mayEndorse(a.Audience)
+	return false, nil
+}
+
+// mayEndorse gives the MSPs of the parties that have a peer; with none of them here the custodian, by the agreement's word.
+func (l *Ledger) mayEndorse(audience []contracts.ID) (msps []string) {
+	for _, id := range audience {
+		if m := l.cfg.Peers[id]; m != "" && m != l.cfg.Network.VenueMSP {
+			msps = append(msps, m)
+		}
+	}
+	if len(msps) == 0 {
+		msps = []string{l.cfg.Network.Custodian}
+	}
+	return msps
+}
+
+// commit orders an endorsed batch and waits for the verdict of the own peer's block.
+func (l *Ledger) commit(b *batch) error {
+	ctx, cancel := context.WithTimeout(l.ctx, commitWait)
+	defer cancel()
+	began := time.Now()
+	verdict := l.await(b.endorsed.tx)
+	defer l.forget(b.endorsed.tx)
+	before := make([]bool, len(b.calls))
+	for i, c := range b.calls {
+		before[i], c.open = c.open, true
+	}
+	if err := l.gw.order(ctx, b.endorsed); err != nil {
+		return err
+	}
+	select {
+	case v := <-verdict:
+		if err := invalid(v); err != nil {
+			for i, c := range b.calls {
+				c.open = before[i]
+			}
+			return err
+		}
+	case <-ctx.Done():
+		return errNoVerdict
+	}
+	l.metrics.commit.Observe(time.Since(began).Seconds())
+	l.metrics.batch.Observe(float64(len(b.calls)))
+	calls := b.calls
+	b.calls = nil
+	for _, c := range calls {
+		r, err := l.take(ctx, c)
+		if err == nil {
+			l.metrics.accepted.Inc()
+		}
+		l.answer(c, r, err)
+	}
+	return nil
+}
+
+// take gives the receipt of an accepted command, waiting until the own peer has its block.
+func (l *Ledger) take(ctx context.Context, c *call) (*ledger.Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitWait)
+	defer cancel()
+	var a *ledger.Answer
+	var failed error
+	err := l.until(ctx, func(mark) bool {
+		a, failed = l.find(c.id)
+		return a != nil || failed != nil
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, err)
+	}
+	return &ledger.Receipt{Promise: a.Promise, Outcome: a.Outcome}, nil
+}
