@@ -33,6 +33,15 @@ type Actor struct {
 	Node    contracts.ID // once registered
 }
 
+// Credit codes of members that Begin makes on a secret market, known before they are there.
+var (
+	CustodianCode = contracts.SyntheticCreditCode(secretCodes + 3)
+	ProviderCode  = contracts.SyntheticCreditCode(secretCodes + 5)
+	BuyerCode     = contracts.SyntheticCreditCode(secretCodes + 6)
+)
+
+const secretCodes = 1000
+
 // Person gives the id of the actor's i-th person: 0 administrator, 1 maker, 2 checker, 3 auditor.
 func (a *Actor) Person(i int) contracts.ID { return contracts.PersonID(a.ID, i) }
 
@@ -68,7 +77,7 @@ func NewMarket(ledger string, exec Executor, seed uint64) *Market {
 
 // NewSecretMarket is NewMarket with keys that nobody can guess who does not know the seed.
 func NewSecretMarket(ledger string, exec Executor, seed [32]byte) *Market {
-	return newMarket(ledger, exec, rand.New(rand.NewChaCha8(seed)), 1000)
+	return newMarket(ledger, exec, rand.New(rand.NewChaCha8(seed)), secretCodes)
 }
 
 func newMarket(ledger string, exec Executor, rng *rand.Rand, code uint32) *Market {

@@ -34,6 +34,7 @@ type Options struct {
 	Bin    string    // folder of marketd, datanode, bundaudit
 	ID     string    // of the ledger
 	Listen string    // address of the API; "" a free port
+	Fabric string    // network.yaml of the Fabric network that the market runs on; "": the embedded ledger
 	Out    io.Writer // one line per step for a person to follow
 }
 
@@ -191,6 +192,12 @@ func (s *Stack) Begin(ctx context.Context) error {
 	if err := s.Cast.BeginWith(rules); err != nil {
 		return err
 	}
+	for code, a := range map[contracts.CreditCode]*contractstest.Actor{contractstest.CustodianCode: s.Cast.Custodian, contractstest.ProviderCode: s.Cast.Provider,
+		contractstest.BuyerCode: s.Cast.Buyer} {
+		if a.App.CreditCode != code {
+			return fmt.Errorf("%s has the credit code %s, market.yaml has %s", a.App.Name, a.App.CreditCode, code)
+		}
+	}
 	if err := s.writeSeeds(); err != nil {
 		return err
 	}
@@ -272,19 +279,24 @@ func (s *Stack) genesis(ctx context.Context, sub contracts.Submission) error {
 	if err := s.seed("keys/market.seed", s.Cast.Venue.Machine.Public); err != nil {
 		return err
 	}
+	ledger := "promiseKey: keys/promise.seed"
+	if s.Fabric != "" {
+		ledger = fmt.Sprintf("fabric:\n  network: %s\n  organisation: venue\n  peers:\n    %s: ProviderMSP\n    %s: BuyerMSP\n    %s: CustodianMSP", s.Fabric,
+			contractstest.ProviderCode, contractstest.BuyerCode, contractstest.CustodianCode)
+	}
 	conf := fmt.Sprintf(`# 市场服务配置 · the market's configuration, made by deploy. Unknown keys are fatal.
 dir: market
 ledger: %s
 listen: %s
 secure: false
 logKey: keys/log.key
-promiseKey: keys/promise.seed
+%s
 machineKey: keys/market.seed
 quorum: 1
 witnesses:
   - url: http://%s
     key: %s
-`, s.Ledger, s.Market, s.Witnesses, strings.TrimSpace(string(witness)))
+`, s.Ledger, s.Market, ledger, s.Witnesses, strings.TrimSpace(string(witness)))
 	if err := s.secret("market.yaml", conf); err != nil {
 		return err
 	}

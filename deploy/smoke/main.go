@@ -4,15 +4,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/bund-exchange/bund/deploy/cast"
+	"github.com/bund-exchange/bund/deploy/fabric/network"
 	"github.com/bund-exchange/bund/deploy/market"
 )
 
@@ -20,10 +23,11 @@ func main() {
 	bin := flag.String("bin", "bin", "folder of marketd, datanode, bundaudit")
 	keep := flag.Bool("keep", false, "keep the folder")
 	calls := flag.Int("calls", 400, "billed calls, at least 400 for the whole table")
+	onFabric := flag.Bool("fabric", false, "on a Hyperledger Fabric network of its own, made for the walk; its programs are in bin/fabric")
 	failFast := flag.Bool("fail-fast", false, "stop at the first step that does something else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *bin, *keep, *calls, *failFast)
+	err := run(ctx, *bin, *keep, *calls, *failFast, *onFabric)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "smoke:", err)
@@ -31,7 +35,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, bin string, keep bool, calls int, failFast bool) (err error) {
+func run(ctx context.Context, bin string, keep bool, calls int, failFast, onFabric bool) (err error) {
 	bin, err = filepath.Abs(bin)
 	if err != nil {
 		return err
@@ -40,13 +44,10 @@ func run(ctx context.Context, bin string, keep bool, calls int, failFast bool) (
 	if err != nil {
 		return err
 	}
-	st, err := cast.New(cast.Options{Dir: dir, Bin: bin, ID: "bund.smoke/1", Out: os.Stdout})
-	if err != nil {
-		return err
-	}
+	var stop []func() error // in reverse order
 	defer func() {
-		if stopErr := st.Stop(); err == nil {
-			err = stopErr
+		for _, f := range slices.Backward(stop) {
+			err = errors.Join(err, f())
 		}
 		if err != nil || keep {
 			fmt.Printf("folder kept: %s (logs in %s/logs)\n", dir, dir)
@@ -54,6 +55,22 @@ func run(ctx context.Context, bin string, keep bool, calls int, failFast bool) (
 		}
 		os.RemoveAll(dir)
 	}()
+	o := cast.Options{Dir: dir, Bin: bin, ID: "bund.smoke/1", Out: os.Stdout}
+	if onFabric {
+		n, err := startNetwork(ctx, o)
+		if n != nil {
+			stop = append(stop, n.Stop)
+		}
+		if err != nil {
+			return err
+		}
+		o.Fabric = n.ProfileFile()
+	}
+	st, err := cast.New(o)
+	if err != nil {
+		return err
+	}
+	stop = append(stop, st.Stop)
 	w := &walk{ctx: ctx, Stack: st, calls: calls, clients: map[string]*market.Client{}}
 	begin := time.Now()
 	failed := 0
@@ -86,4 +103,14 @@ func run(ctx context.Context, bin string, keep bool, calls int, failFast bool) (
 		return fmt.Errorf("%d steps did not do what the table says", failed)
 	}
 	return nil
+}
+
+func startNetwork(ctx context.Context, o cast.Options) (*network.Network, error) {
+	base, err := network.FreeBase()
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(o.Out, "starting a Fabric network")
+	return network.Start(ctx, network.Config{Dir: filepath.Join(o.Dir, "fabric"), BasePort: base, Ledger: o.ID, Tools: filepath.Join(o.Bin, "fabric"),
+		Chaincode: filepath.Join(o.Bin, "chaincode")})
 }

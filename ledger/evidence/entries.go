@@ -158,18 +158,9 @@ func (a *audit) prepare(items []*item) {
 // chunk replays prepared entries and adds them to everything.
 func (a *audit) chunk(items []*item) {
 	a.state.load(items)
-	var last contracts.Millis
-	times := make([]contracts.Millis, len(items)) // of the entry before
-	last = a.chain.time
-	for i, it := range items {
-		times[i] = last
-		if it.e != nil {
-			last = it.e.Time
-		}
-	}
 	onAllCores(len(items), func(i int) {
 		if it := items[i]; it.cmd != nil {
-			a.replay(it, a.state.before(i), times[i])
+			a.replay(it, a.state.before(i))
 		}
 	})
 	for i, it := range items {

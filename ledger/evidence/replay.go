@@ -10,7 +10,7 @@ import (
 )
 
 // replay runs the rules on an entry over the state before it and compares. It changes nothing but it.
-func (a *audit) replay(it *item, before view, last contracts.Millis) {
+func (a *audit) replay(it *item, before view) {
 	it.cmd.Find = func(tag string, c contracts.Hash) (contracts.Opening, bool) {
 		o, ok := a.find(tag, c)
 		if !ok {
@@ -18,7 +18,7 @@ func (a *audit) replay(it *item, before view, last contracts.Millis) {
 		}
 		return o, ok
 	}
-	if now, err := contracts.NextTime(before, last, it.e.Time); err != nil || now != it.e.Time {
+	if now, err := contracts.NextTime(before, 0, it.e.Time); err != nil || now != it.e.Time {
 		it.late = now
 	}
 	it.res, it.refused = a.rules(before, contracts.Env{Ledger: a.trust.Ledger, Now: it.e.Time, Position: int64(it.e.Position)}, it.cmd)

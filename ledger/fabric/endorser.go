@@ -9,6 +9,8 @@ import (
 	"time"
 
 	pb "github.com/hyperledger/fabric-protos-go/peer"
+
+	"github.com/bund-exchange/bund/contracts"
 )
 
 // errConflict says that something which a transaction had read was changed before its block.
@@ -71,6 +73,30 @@ func (l *Ledger) endorsers(audience []string, clearing bool) ([]endorser, error)
 		return nil, fmt.Errorf("no peer of %s is in the network's profile to endorse", strings.Join(audience, ", "))
 	}
 	return []endorser{l.prefer(l.venue), l.prefer(others)}, nil
+}
+
+// mayEndorse gives the MSPs of the parties that have a peer; with none of them here the custodian, by the agreement's word.
+func (l *Ledger) mayEndorse(audience []contracts.ID) (msps []string, err error) {
+	err = l.store.view(func(_ mark, v view) error {
+		for _, id := range audience {
+			b, _ := v.find(contracts.KeyMember(id))
+			if b == nil {
+				continue
+			}
+			m, err := contracts.Read[contracts.Member](b)
+			if err != nil {
+				return fmt.Errorf("couldn't read member %s: %w", id, err)
+			}
+			if msp := l.cfg.Peers[m.CreditCode]; msp != "" && msp != l.cfg.Network.VenueMSP {
+				msps = append(msps, msp)
+			}
+		}
+		return nil
+	})
+	if len(msps) == 0 {
+		msps = []string{l.cfg.Network.Custodian}
+	}
+	return msps, err
 }
 
 // prefer picks one at random, first among those that have answered.

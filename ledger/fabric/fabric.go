@@ -33,9 +33,9 @@ type Config struct {
 	Dir          string          // for what this process derives; not shared with another
 	Openings     ledger.Openings // optional; without it a command with openings is a failure
 
-	// Peers says which members have a peer on the channel: the MSP of each. A command whose openings they may see is
-	// endorsed by theirs; with none of its parties here, by the custodian's.
-	Peers map[contracts.ID]string
+	// Peers says which members have a peer on the channel: the MSP of each, by its credit code. A command whose openings they
+	// may see is endorsed by theirs; with none of its parties here, by the custodian's.
+	Peers map[contracts.CreditCode]string
 
 	EpochEvery time.Duration // how often the venue begins an epoch; 30 s. What is held back dies after two
 	GiveUp     time.Duration // after which an outcome is unknown; 60 s

@@ -420,21 +420,8 @@ func (l *Ledger) keepOpenings(ctx context.Context, b *batch) (done bool, err err
 			return false, fmt.Errorf("couldn't keep the openings: %w", err)
 		}
 	}
-	b.audience = l.mayEndorse(a.Audience)
-	return false, nil
-}
-
-// mayEndorse gives the MSPs of the parties that have a peer; with none of them here the custodian, by the agreement's word.
-func (l *Ledger) mayEndorse(audience []contracts.ID) (msps []string) {
-	for _, id := range audience {
-		if m := l.cfg.Peers[id]; m != "" && m != l.cfg.Network.VenueMSP {
-			msps = append(msps, m)
-		}
-	}
-	if len(msps) == 0 {
-		msps = []string{l.cfg.Network.Custodian}
-	}
-	return msps
+	b.audience, err = l.mayEndorse(a.Audience)
+	return false, err
 }
 
 // commit orders an endorsed batch and waits for the verdict of the own peer's block.

@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/ledger/fabric"
 	"github.com/bund-exchange/bund/ledger/fabric/profile"
 )
 
@@ -19,9 +20,9 @@ type FabricConfig struct {
 	Network string `yaml:"network"`
 	// Organisation is whose identity the market speaks as: the venue's, a word of the profile.
 	Organisation string `yaml:"organisation"`
-	// Peers says which members have a peer of their own, and its MSP: such a peer is asked to endorse what its member takes
-	// part in.
-	Peers map[contracts.ID]string `yaml:"peers"`
+	// Peers says which members have a peer of their own, by their credit codes, and its MSP: such a peer is asked to endorse
+	// what its member takes part in and others may not see.
+	Peers map[contracts.CreditCode]string `yaml:"peers"`
 	// TLog is the folder of the published log, which all replicas share; empty: tlog in dir. Its file system must have
 	// locks that hold between the replicas' hosts.
 	TLog string `yaml:"tlog"`
@@ -33,12 +34,12 @@ func (f *FabricConfig) check() error {
 			return fmt.Errorf("fabric: %s is missing", m.name)
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(f.Peers)) {
-		if err := id.Check(); err != nil {
-			return fmt.Errorf("fabric: peers: member %q: %w", id, err)
+	for _, code := range slices.Sorted(maps.Keys(f.Peers)) {
+		if err := code.Check(); err != nil {
+			return fmt.Errorf("fabric: peers: member %q: %w", code, err)
 		}
-		if f.Peers[id] == "" {
-			return fmt.Errorf("fabric: peers: member %s has no MSP", id)
+		if f.Peers[code] == "" {
+			return fmt.Errorf("fabric: peers: member %s has no MSP", code)
 		}
 	}
 	return nil
@@ -60,8 +61,12 @@ func (m *Market) openFabric(ctx context.Context) (Ledger, error) {
 func (c *Config) entriesDir() string { return filepath.Join(c.Dir, "entries") }
 
 // joinNetwork is a variable so that tests put something in a network's place.
-var joinNetwork = func(context.Context, *Market, *profile.Network) (Ledger, error) {
-	// fabric.Open(ctx, fabric.Config{Network: n, Organisation: m.cfg.Fabric.Organisation, Dir: m.cfg.entriesDir(),
-	// Openings: m.openings, Peers: m.cfg.Fabric.Peers, Now: m.now, Log: m.log})
-	return nil, errors.New("a ledger on Hyperledger Fabric is not built in yet")
+var joinNetwork = func(ctx context.Context, m *Market, n *profile.Network) (Ledger, error) {
+	ctx, cancel := context.WithTimeout(ctx, joinWait)
+	defer cancel()
+	return fabric.Open(ctx, fabric.Config{Network: n, Organisation: m.cfg.Fabric.Organisation, Dir: m.cfg.entriesDir(), Openings: m.openings,
+		Peers: m.cfg.Fabric.Peers, Now: m.now, Log: m.log})
 }
+
+// joinWait bounds how long the market waits for a network that is starting, or for blocks that it has not read yet.
+const joinWait = 10 * time.Minute

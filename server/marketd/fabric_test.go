@@ -48,7 +48,7 @@ func TestFabricConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	const section = "fabric: {network: network.yaml, organisation: venue}"
-	id := contracts.ID(strings.Repeat("0a", 16))
+	id := contracts.SyntheticCreditCode(5)
 	s.write("market.yaml", strings.Replace(string(b), section, "fabric: {network: network.yaml, organisation: venue, tlog: shared, peers: {"+string(id)+": BuyerMSP}}", 1))
 	c, err := ReadConfig(s.path("market.yaml"))
 	if err != nil {
