@@ -28,15 +28,19 @@ private: build postgres ## every way of use without handing over, on the sample 
 headline: build postgres ## the honest headline: what joined data is worth, by metered and settled calls
 	bin/headline
 
-fabric-build: ## Fabric's programs, the chaincode and fabricnet into bin/
+fabric-build: ## Fabric's programs, the chaincode and fabricnet into bin/; two minutes the first time
 	deploy/fabric/build.sh
-	$(GO) build -o bin/ $(if $(wildcard chaincode),./chaincode) ./deploy/fabric/fabricnet
+	$(GO) build -o bin/ ./chaincode ./deploy/fabric/fabricnet
 
-fabric-net: fabric-build ## the permissioned network alone, as plain processes, in data/fabric
+fabric: build postgres fabric-build ## the sample market on a Hyperledger Fabric network of five organisations, as plain processes
 	bin/fabricnet up
+	bin/dev -fabric data/fabric/network.yaml -dir data/fabric-market
 
-fabric-stop: fabric-build ## stops it; its ledger stays
+fabric-stop: fabric-build ## stops that network; its ledger stays, make fabric goes on with it
 	bin/fabricnet down
+
+fabric-smoke: build postgres fabric-build ## the walk of make smoke on a Fabric network of its own
+	bin/smoke -fabric
 
 # Each part takes less than eight minutes on a machine that does nothing else.
 bench-parts := ledger faults sustained node catalog projection audit privacy
@@ -56,4 +60,4 @@ $(addprefix bench-,$(bench-parts)): bench-%:
 generate: ## generated files anew
 	$(GO) generate ./...
 
-.PHONY: help build postgres run test smoke private headline generate bench fabric-build fabric-net fabric-stop $(addprefix bench-,$(bench-parts))
+.PHONY: help build postgres run test smoke private headline generate bench fabric-build fabric fabric-stop fabric-smoke $(addprefix bench-,$(bench-parts))

@@ -20,6 +20,7 @@ func main() {
 	dir := flag.String("dir", "data/sample", "folder of the market's data")
 	bin := flag.String("bin", "bin", "folder of the programs")
 	listen := flag.String("listen", "127.0.0.1:8080", "address of the API")
+	onFabric := flag.String("fabric", "", "network.yaml of a running Hyperledger Fabric network that the market runs on; empty: the embedded ledger")
 	once := flag.Bool("once", false, "stop as soon as everything is up")
 	walk := flag.Bool("walk", false, "use every product that is used without being handed over, on a fresh market in a temporary folder and on free ports, and stop")
 	flag.Parse()
@@ -28,7 +29,7 @@ func main() {
 	if *walk {
 		err = walkAll(ctx, *bin)
 	} else {
-		err = run(ctx, *dir, *bin, *listen, *once)
+		err = run(ctx, cast.Options{Dir: *dir, Bin: *bin, Listen: *listen, Fabric: *onFabric}, *once)
 	}
 	stop()
 	if err != nil {
@@ -37,15 +38,17 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, dir, bin, listen string, once bool) (err error) {
+func run(ctx context.Context, o cast.Options, once bool) (err error) {
 	began := time.Now()
-	if dir, err = filepath.Abs(dir); err != nil {
-		return err
+	o.ID, o.Out = "bund.sample/1", os.Stdout
+	for _, p := range []*string{&o.Dir, &o.Bin, &o.Fabric} {
+		if *p == "" {
+			continue
+		}
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
 	}
-	if bin, err = filepath.Abs(bin); err != nil {
-		return err
-	}
-	o := cast.Options{Dir: dir, Bin: bin, ID: "bund.sample/1", Listen: listen, Out: os.Stdout}
 	s, there, err := cast.Load(o)
 	if err != nil {
 		return err
@@ -56,7 +59,7 @@ func run(ctx context.Context, dir, bin, listen string, once bool) (err error) {
 		if err := errors.Join(s.StartMarket(ctx), s.StartNodes(ctx)); err != nil {
 			return err
 		}
-		if shown, err = sample.Read(dir); err != nil {
+		if shown, err = sample.Read(o.Dir); err != nil {
 			return err
 		}
 	} else {
