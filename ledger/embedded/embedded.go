@@ -22,6 +22,7 @@ import (
 	"github.com/transparency-dev/merkle/rfc6962"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/records"
 	"github.com/bund-exchange/bund/contracts/verifying"
 	"github.com/bund-exchange/bund/ledger"
 )
@@ -93,7 +94,7 @@ type Ledger struct {
 
 	// The sequencer's own.
 	cache   *cache
-	records *records
+	records *records.Cache
 	floor   contracts.Millis // no later entry is earlier than this
 }
 
@@ -108,7 +109,7 @@ func Open(cfg Config) (*Ledger, error) {
 	}
 	l := &Ledger{
 		cfg: cfg, queue: make(chan *unit, maxQueue), ready: make(chan []*unit), closing: make(chan struct{}), done: make(chan struct{}),
-		kick: make(chan struct{}, 1), grew: make(chan struct{}), cache: newCache(cacheKeys), records: newRecords(cacheRecords), metrics: newMetrics(),
+		kick: make(chan struct{}, 1), grew: make(chan struct{}), cache: newCache(cacheKeys), records: records.New(cacheRecords), metrics: newMetrics(),
 	}
 	if err := l.open(); err != nil {
 		l.release()

@@ -1,11 +1,10 @@
 package embedded
 
 import (
-	"bytes"
-
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/records"
 )
 
 // view is the state at one height: layers of changes, the newest first, over one read transaction of the store. It is
@@ -81,7 +80,7 @@ func (c *cache) drop(key string) {
 // decoded form.
 type deciding struct {
 	*view
-	records *records
+	records *records.Cache
 }
 
 var _ contracts.Decoded = deciding{}
@@ -92,40 +91,5 @@ func (d deciding) Record(key string, read func([]byte) (any, error)) (any, error
 	if !ok {
 		return nil, nil
 	}
-	return d.records.read(key, c.value, read)
-}
-
-// records remembers decoded records in two generations, as cache does. A record is known again by its value, so that
-// nothing needs to be told when it is written. One goroutine uses it.
-type records struct {
-	limit      int
-	young, old map[string]remembered
-}
-
-type remembered struct {
-	value  []byte
-	record any
-}
-
-func newRecords(limit int) *records {
-	return &records{limit: limit, young: map[string]remembered{}, old: map[string]remembered{}}
-}
-
-func (r *records) read(key string, value []byte, read func([]byte) (any, error)) (any, error) {
-	x, ok := r.young[key]
-	if ok && bytes.Equal(x.value, value) {
-		return x.record, nil
-	}
-	if x, ok = r.old[key]; !ok || !bytes.Equal(x.value, value) {
-		record, err := read(value)
-		if err != nil {
-			return nil, err
-		}
-		x = remembered{value, record}
-	}
-	if len(r.young) >= r.limit {
-		r.young, r.old = map[string]remembered{}, r.young
-	}
-	r.young[key] = x
-	return x.record, nil
+	return d.records.Read(key, c.value, read)
 }

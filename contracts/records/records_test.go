@@ -1,4 +1,4 @@
-package embedded
+package records
 
 import (
 	"errors"
@@ -8,11 +8,11 @@ import (
 
 // A remembered record is that of the value which stands there now, whatever became of batches between.
 func TestRecordsFollowValues(t *testing.T) {
-	r := newRecords(2)
+	r := New(2)
 	reads := 0
 	read := func(key, value string) string {
 		t.Helper()
-		x, err := r.read(key, []byte(value), func(v []byte) (any, error) { reads++; return "read " + string(v), nil })
+		x, err := r.Read(key, []byte(value), func(v []byte) (any, error) { reads++; return "read " + string(v), nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +34,7 @@ func TestRecordsFollowValues(t *testing.T) {
 	}
 	failed := errors.New("unreadable")
 	for range 2 {
-		if _, err := r.read("a", []byte("x"), func([]byte) (any, error) { return nil, failed }); !errors.Is(err, failed) {
+		if _, err := r.Read("a", []byte("x"), func([]byte) (any, error) { return nil, failed }); !errors.Is(err, failed) {
 			t.Fatalf("an unreadable value gave %v", err)
 		}
 	}
