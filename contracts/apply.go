@@ -33,12 +33,26 @@ type Outcome struct {
 // KeyCommand is where an accepted command's outcome stands.
 func KeyCommand(id ID) string { return "cmd/" + string(id) }
 
+// FirstReads lists keys that Apply and EntryTime read of every command like this one, for a State that reads many at once.
+func (c *Command) FirstReads() []string {
+	keys := []string{keyClock, keyGenesis, keyRulebook, KeyCommand(c.ID)}
+	if c.spec.outsider {
+		return keys
+	}
+	keys = append(keys, KeyMember(ID(c.Member)))
+	for _, s := range c.Signatures {
+		keys = append(keys, KeyKey(s.Key.ID()))
+	}
+	return keys
+}
+
 // Apply is the only place where a market rule says yes or no. It is a pure function of the state, the time and the
 // command: no I/O, clock, randomness, float or map order. A *Refusal leaves no trace; any other error is a failure
 // and decides nothing.
 func Apply(st State, env Env, cmd *Command) (*Result, error) {
 	t := &tx{st: st, env: env, cmd: cmd, spec: cmd.spec, writes: map[string][]byte{}, used: make([]bool, len(cmd.Openings))}
 	t.kept, _ = st.(Decoded)
+	t.early, _ = st.(Ahead)
 	res, refusal := t.apply()
 	if t.err != nil {
 		return nil, t.err

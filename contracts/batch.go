@@ -17,9 +17,14 @@ type Answer struct {
 // fails the whole batch.
 func ApplyBatch(st State, env Env, cmds []*Command) ([]Answer, error) {
 	written := map[string]bool{}
+	before := batchState{st, written}
+	var view State = before
+	if d, ok := st.(Decoded); ok {
+		view = decodedBatch{before, d}
+	}
 	out := make([]Answer, len(cmds))
 	for i, c := range cmds {
-		res, err := Apply(&batchState{st: st, written: written}, env, c)
+		res, err := Apply(view, env, c)
 		var r *Refusal
 		switch {
 		case errors.Is(err, errDependent):
@@ -51,14 +56,33 @@ func dependent(ws []Write, written map[string]bool) bool {
 	return false
 }
 
+// batchState is the state before a batch, without what the batch has written.
 type batchState struct {
 	st      State
 	written map[string]bool
 }
 
-func (b *batchState) Get(key string) ([]byte, error) {
+func (b batchState) Get(key string) ([]byte, error) {
 	if b.written[key] {
 		return nil, errDependent
 	}
 	return b.st.Get(key)
+}
+
+func (b batchState) Ahead(keys ...string) {
+	if a, ok := b.st.(Ahead); ok {
+		a.Ahead(keys...)
+	}
+}
+
+type decodedBatch struct {
+	batchState
+	kept Decoded
+}
+
+func (b decodedBatch) Record(key string, read func([]byte) (any, error)) (any, error) {
+	if b.written[key] {
+		return nil, errDependent
+	}
+	return b.kept.Record(key, read)
 }

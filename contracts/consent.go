@@ -167,6 +167,7 @@ func (t *tx) checkScope(s *ConsentScope) (checks ID, r *Refusal) {
 	if !ok {
 		return "", refuse("product.unknown", "no product has this id").at("scope.product")
 	}
+	t.ahead(KeyMember(p.Provider))
 	if n, ok := get[Node](t, KeyNode(s.Node)); ok && n.Member != p.Provider && t.runsConsents(n.Member) {
 		if checks, r = t.consentService(s.Node, p.Provider, "scope.node"); r != nil {
 			return "", r
@@ -201,6 +202,10 @@ func (s *ConsentScope) consent(buyer ID) Consent {
 func applyConsentRegister(t *tx, b *ConsentRegister) *Refusal {
 	if n := len(b.Consents); n == 0 || n > 200 {
 		return refuse("consent.batch", "a batch has 1 to 200 consents").at("consents")
+	}
+	for i := range b.Consents {
+		s := &b.Consents[i].Scope
+		t.ahead(KeyProduct(s.Product), KeyNode(s.Node))
 	}
 	for i, cc := range b.Consents {
 		checks, r := t.checkScope(&cc.Scope)

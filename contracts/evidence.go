@@ -130,6 +130,9 @@ func applyErasure(t *tx, b *ErasureRecord) *Refusal {
 		}
 	}
 	for _, c := range b.Commitments {
+		t.ahead(KeyErasure(c), KeyReaders(c), keyClearingReaders(c))
+	}
+	for _, c := range b.Commitments {
 		if t.has(KeyErasure(c)) {
 			return refuse("erasure.done", "a commitment was erased before").at("commitments")
 		}
@@ -164,6 +167,8 @@ func applyLoss(t *tx, b *LossAccept) *Refusal {
 		return refuse("loss.sizes", "nothing was lost").at("cosignedSize")
 	case b.Epoch <= l.Epoch:
 		return refuse("loss.epoch", "epoch %d has begun before", l.Epoch).at("epoch")
+	case t.env.Position < 0:
+		return refuse("loss.place", "entries that other organisations hold too are not lost by restoring a backup: this ledger takes no loss").at("restoredSize")
 	case b.RestoredSize != t.env.Position:
 		return refuse("loss.place", "this would be entry %d, behind as many", t.env.Position).at("restoredSize")
 	}

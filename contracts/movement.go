@@ -87,6 +87,7 @@ func (t *tx) record(b *MovementRecord, typ string) (*Agreement, *MovementValue, 
 	if !ok {
 		return nil, nil, nil, refuse("agreement.unknown", "there is no such agreement").at("agreement")
 	}
+	t.ahead(KeyEscrow(b.Agreement), KeyFreeze(a.Provider), KeyFreeze(a.Buyer), KeyFreeze(a.Product), KeyFreeze(b.Agreement))
 	v, o, r := open[MovementValue](t, TagMovement, b.Value, "value")
 	if r != nil {
 		return nil, nil, nil, r

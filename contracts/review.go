@@ -235,6 +235,9 @@ func applyVersionList(t *tx, b *VersionList) *Refusal {
 	}
 	var have []AttestationType
 	for _, id := range b.Attestations {
+		t.ahead(KeyAttestation(id))
+	}
+	for _, id := range b.Attestations {
 		a, ok := get[Attestation](t, KeyAttestation(id))
 		if !ok {
 			return refuse("attestation.unknown", "there is no such attestation").at("attestations")
@@ -287,6 +290,9 @@ func applyVersionResume(t *tx, b *VersionTurn) *Refusal {
 	provider, r := t.activeMember(p.Provider)
 	if r != nil {
 		return r
+	}
+	for _, id := range v.Attestations {
+		t.ahead(KeyAttestation(id))
 	}
 	for _, id := range v.Attestations {
 		a, ok := get[Attestation](t, KeyAttestation(id))

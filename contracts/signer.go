@@ -16,6 +16,7 @@ func (t *tx) authenticate() *Refusal {
 	if me == "" {
 		return refuse("member.missing", "this kind needs a member").at("member")
 	}
+	t.aheadOfPeople()
 	for i, s := range t.cmd.Signatures {
 		k, ok := peek[Key](t, KeyKey(s.Key.ID()))
 		if !ok {
@@ -41,6 +42,18 @@ func (t *tx) authenticate() *Refusal {
 		t.signers = append(t.signers, sg)
 	}
 	return t.signedBy(me, t.spec.role, t.spec.duties...)
+}
+
+// aheadOfPeople announces the people behind all signatures.
+func (t *tx) aheadOfPeople() {
+	if t.early == nil {
+		return
+	}
+	for _, s := range t.cmd.Signatures {
+		if k, ok := peek[Key](t, KeyKey(s.Key.ID())); ok && k.Person != "" {
+			t.ahead(KeyPerson(k.Member, k.Person))
+		}
+	}
 }
 
 // signedBy demands that the member is active, holds the role, and that distinct people of it with these duties signed.

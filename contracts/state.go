@@ -28,6 +28,13 @@ type Decoded interface {
 	Record(key string, read func(value []byte) (any, error)) (any, error)
 }
 
+// Ahead is a State that reads many keys at once for less than one after another.
+type Ahead interface {
+	State
+	// Ahead says that a rule is about to read these keys one by one, or some of them: it stops where it refuses.
+	Ahead(keys ...string)
+}
+
 // Env is what a ledger tells the rules about the command at hand. Rules have no clock of their own.
 type Env struct {
 	Ledger   string // id of the ledger
@@ -46,6 +53,7 @@ var errNoRulebook = errors.New("contracts: the state has no rulebook")
 type tx struct {
 	st    State
 	kept  Decoded // st, when it remembers records
+	early Ahead   // st, when it reads many keys at once
 	looks bool    // nothing that is read is changed: MayUse
 	env   Env
 	cmd   *Command
@@ -80,6 +88,13 @@ func (t *tx) raw(key string) []byte {
 		return nil
 	}
 	return v
+}
+
+// ahead announces reads in a loop over what a command names.
+func (t *tx) ahead(keys ...string) {
+	if t.early != nil {
+		t.early.Ahead(keys...)
+	}
 }
 
 func (t *tx) has(key string) bool { return t.raw(key) != nil }

@@ -116,6 +116,12 @@ func applyStatisticsPropose(t *tx, b *StatisticsPropose) *Refusal {
 	}
 	operators := []*Member{me}
 	ids := []ID{t.me()}
+	for _, id := range b.Aggregators {
+		t.ahead(KeyNode(id))
+	}
+	for _, c := range b.Contributors {
+		t.ahead(KeyMember(c))
+	}
 	for i, id := range b.Aggregators {
 		field := "aggregators." + itoa(i)
 		n, ok := get[Node](t, KeyNode(id))
