@@ -17,18 +17,23 @@ const (
 	goldenRecords  = "testdata/golden/records.txt"
 )
 
-// tour plays the script that the golden bytes are taken from.
-func tour(t *testing.T) *contractstest.Pure {
+// tours plays the scripts that the golden bytes are taken from.
+func tours(t *testing.T) []*contractstest.Pure {
 	t.Helper()
-	script, err := os.ReadFile("testdata/tour.txt")
+	return []*contractstest.Pure{play(t, "tour").Oracle, play(t, "loss").Oracle}
+}
+
+func play(t *testing.T, name string) *contractstest.Scene {
+	t.Helper()
+	script, err := os.ReadFile("testdata/" + name + ".txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := contractstest.NewScene("bund.test/tour", nil, 1)
+	s := contractstest.NewScene("bund.test/"+name, nil, 1)
 	if _, err := s.Play(string(script), false); err != nil {
 		t.Fatal(err)
 	}
-	return s.Oracle
+	return s
 }
 
 // golden compares text with a committed file, or writes it with -update.
@@ -58,7 +63,11 @@ func golden(t *testing.T, file, text string) {
 func TestGoldenCommands(t *testing.T) {
 	var b strings.Builder
 	seen := map[string]bool{}
-	for _, a := range tour(t).Applied {
+	var applied []contractstest.Applied
+	for _, p := range tours(t) {
+		applied = append(applied, p.Applied...)
+	}
+	for _, a := range applied {
 		kind := a.Result.Outcome.Kind
 		if seen[kind] {
 			continue
@@ -76,7 +85,7 @@ func TestGoldenCommands(t *testing.T) {
 	}
 	for _, k := range contracts.Kinds() {
 		if !seen[k.Name] {
-			t.Errorf("the tour has no %s", k.Name)
+			t.Errorf("the tours have no %s", k.Name)
 		}
 	}
 	golden(t, goldenCommands, b.String())
@@ -136,19 +145,20 @@ func noun(key string) string {
 
 // TestGoldenRecords holds the stored bytes of every record.
 func TestGoldenRecords(t *testing.T) {
-	p := tour(t)
 	var b strings.Builder
 	seen := map[string]bool{}
-	for _, k := range p.Keys() {
-		if seen[noun(k)] {
-			continue
+	for _, p := range tours(t) {
+		for _, k := range p.Keys() {
+			if seen[noun(k)] {
+				continue
+			}
+			seen[noun(k)] = true
+			v, err := p.Get(k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&b, "%s\n%s\n", k, v)
 		}
-		seen[noun(k)] = true
-		v, err := p.Get(k)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(&b, "%s\n%s\n", k, v)
 	}
 	golden(t, goldenRecords, b.String())
 }
@@ -179,15 +189,7 @@ func scenes(t *testing.T) map[string]*contractstest.Scene {
 	t.Helper()
 	out := map[string]*contractstest.Scene{}
 	for _, name := range contractstest.Scripts(t, "testdata") {
-		script, err := os.ReadFile("testdata/" + name + ".txt")
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := contractstest.NewScene("bund.test/"+name, nil, 1)
-		if _, err := s.Play(string(script), false); err != nil {
-			t.Fatal(err)
-		}
-		out[name] = s
+		out[name] = play(t, name)
 	}
 	return out
 }

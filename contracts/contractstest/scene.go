@@ -168,6 +168,11 @@ func (s *Scene) Run(text string) error {
 		return s.again(l)
 	case "use", "ticket", "part":
 		return s.question(l)
+	case "positions":
+		if _, ok := s.exec.(Positionless); ok {
+			return errNoPositions
+		}
+		return nil
 	case "wall":
 		if len(l.words) != 2 {
 			return errors.New("want wall TIME")
@@ -525,6 +530,11 @@ func (s *Scene) wall(word string) error {
 	s.M.Now = to
 	return nil
 }
+
+// Positionless is an executor that learns an entry's position only after the rules have decided.
+type Positionless interface{ Positionless() }
+
+var errNoPositions = errors.New("this executor can't tell positions")
 
 var errNoWall = errors.New("this executor's wall clock can't be set")
 
