@@ -55,6 +55,7 @@ var Codes = []CodeDoc{
 	{"clock.wall", Conflict, "账本使用真实时钟，不能拨动", "The ledger runs on wall time.", "无需操作", "Nothing to do."},
 	{"clock.backward", Conflict, "脚本时钟只能向前", "Scripted time only moves forward.", "改为更晚的时间", "Name a later time."},
 	{"clock.ahead", TooEarly, "脚本时钟不得超过真实时间", "Scripted time may not run ahead of wall time.", "改为不晚于现在的时间", "Name a time that has passed."},
+	{"clock.peer", Conflict, "提交方与背书节点的时钟相差超过 30 秒", "The clocks of whoever proposed the transaction and of an endorser are more than 30 seconds apart.", "校准时钟后提交同样字节", "Set the clocks, then submit the same bytes again."},
 	{"scenario.unknown", Unprocessed, "规则书没有这个使用场景", "The rulebook knows no such scenario.", "选用规则书列明的场景", "Choose one of the rulebook's."},
 	{"scenario.not_offered", Unprocessed, "产品不用于该场景（无场景不交易）", "The product is not offered for this scenario.", "选用产品列明的场景", "Choose one that the product names."},
 	{"price.ceiling", Unprocessed, "价格超过上限", "The price exceeds the ceiling of the rulebook or the source authority.", "降低价格", "Lower the price."},
@@ -261,4 +262,6 @@ var Codes = []CodeDoc{
 
 	// batches
 	{"batch.dependent", Conflict, "依赖同批中更早的命令", "The command depends on an earlier one of its batch.", "在下一批提交同样字节", "Submit the same bytes in a later batch."},
+	{"epoch.unknown", Conflict, "交易所依据的账本时段尚未开始", "The transaction names an epoch of the ledger that has not begun.", "以当前时段提交同样字节", "Submit the same bytes under the current epoch."},
+	{"epoch.stale", Conflict, "交易所依据的账本时段已过去", "The transaction names an epoch of the ledger that is long over.", "以当前时段提交同样字节", "Submit the same bytes under the current epoch."},
 }

@@ -19,6 +19,9 @@ const (
 	MaxOpeningBytes = 256 << 10
 )
 
+// MaxEntryBytes bounds the entry of one accepted command, as ledger.Entry encodes it.
+const MaxEntryBytes = 4 << 20
+
 // maxValiditySec bounds notAfter − notBefore, so that "never accepted" becomes certain soon.
 const maxValiditySec = 600
 

@@ -11,6 +11,9 @@ import (
 var unreachable = map[contracts.Code]string{
 	"batch.dependent": "a script submits one command at a time; see batch_test.go",
 	"clock.ahead":     "a ledger's answer, not the rules'; see ledger/embedded",
+	"clock.peer":      "an endorser's answer; see chaincode",
+	"epoch.unknown":   "an endorser's answer; see chaincode",
+	"epoch.stale":     "an endorser's answer; see chaincode",
 	"person.exists":   "a person's id comes from the command id, which is new",
 	"serial.taken":    "two commands of one day would have to share seven digits of a digest; see serial_test.go",
 	"policy.consent":  "MayUse decides consent itself, with codes of its own",

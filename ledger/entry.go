@@ -91,7 +91,7 @@ func ParseLeaf(b []byte) (LeafParts, error) {
 
 // Limits of one entry. A decoder refuses more.
 const (
-	MaxEntryBytes = 4 << 20
+	MaxEntryBytes = contracts.MaxEntryBytes
 	maxList       = 1 << 16
 )
 

@@ -47,6 +47,9 @@ var exactStatus = map[contracts.Code]int{
 	"command.body":      http.StatusBadRequest,
 	"opening.malformed": http.StatusBadRequest,
 	"batch.dependent":   http.StatusServiceUnavailable,
+	"clock.peer":        http.StatusServiceUnavailable,
+	"epoch.unknown":     http.StatusServiceUnavailable,
+	"epoch.stale":       http.StatusServiceUnavailable,
 
 	codeFailure:     http.StatusInternalServerError,
 	codeUnavailable: http.StatusServiceUnavailable,
