@@ -17,6 +17,9 @@ type executor struct {
 	ch    *fakeChannel
 	epoch uint64
 	trips int // most messages that one transaction took
+
+	holding bool // what is submitted is held, for the test to do something with
+	held    []contracts.Submission
 }
 
 func newExecutor(ch *fakeChannel) *executor {
@@ -50,6 +53,10 @@ func definitionOf(sub contracts.Submission) string {
 }
 
 func (x *executor) Submit(_ context.Context, sub contracts.Submission) error {
+	if x.holding {
+		x.held = append(x.held, sub)
+		return nil
+	}
 	if _, err := proposal.ParseCall(proposal.Call{Function: proposal.Submit, Epoch: 1, Commands: []contracts.Submission{sub}}.Args()); err != nil || len(sub.Openings) > contracts.MaxOpenings || tooLarge(sub) {
 		// What doesn't fit into a proposal, the client refuses.
 		_, err := contracts.Decode(sub)

@@ -21,7 +21,7 @@ import (
 // fakeChannel is a channel with both definitions and two endorsers, as far as chaincode can tell: it simulates proposals on
 // committed state, compares the endorsers' read sets, write sets and answers, and validates at commit as a peer does.
 type fakeChannel struct {
-	t      *testing.T
+	t      testing.TB
 	ledger string
 	wall   time.Time                      // of whoever proposes
 	skew   time.Duration                  // of the endorsers' clocks against it
@@ -43,7 +43,7 @@ type fakePeer struct {
 	offset      time.Duration
 }
 
-func newChannel(t *testing.T, ledger string) *fakeChannel {
+func newChannel(t testing.TB, ledger string) *fakeChannel {
 	t.Helper()
 	ch := &fakeChannel{t: t, ledger: ledger, wall: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC),
 		spaces: map[string]map[string]*version{market: {}, clearing: {}}, logs: &bytes.Buffer{}}
@@ -110,7 +110,7 @@ func (ch *fakeChannel) endorse(definition, mspID string, args [][]byte, transien
 	if a.response.Status != 200 && len(a.writes) > 0 {
 		ch.t.Errorf("a failure writes %v", a.writes)
 	}
-	if string(args[0]) != proposal.Open {
+	if len(args) == 0 || string(args[0]) != proposal.Open {
 		ch.seen = append(ch.seen, a.response.Payload, []byte(a.response.Message))
 		for _, ws := range a.writes {
 			for k, v := range ws {
