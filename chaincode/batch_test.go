@@ -41,6 +41,17 @@ func TestBatch(t *testing.T) {
 	s.want(r, "ok")
 }
 
+// What a batch has written isn't read as it was before, remembered records included.
+func TestBatchDependentRead(t *testing.T) {
+	s := newScene(t, "market")
+	suspend := s.M.Sign(s.M.Venue.ID, "member.suspend", contracts.MemberTurn{Subject: s.M.Buyer.ID, Reason: "test"}, nil, s.M.Venue.Two()...)
+	reads := s.appoint(s.M.Buyer)
+	_, r := s.ch.call(market, proposal.Submit, 1, suspend, reads)
+	s.want(r, "ok batch.dependent")
+	_, r = s.ch.call(market, proposal.Submit, 1, reads, suspend)
+	s.want(r, "ok ok")
+}
+
 // Two transactions that were endorsed over the same state: what the first has changed makes the second invalid.
 func TestConflict(t *testing.T) {
 	s := newScene(t, "market")
