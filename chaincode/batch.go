@@ -22,6 +22,7 @@ func (c *contract) apart(t contracts.Millis) bool {
 // batch is the commands of one transaction on their way to answers.
 type batch struct {
 	contract *contract
+	ledger   string
 	call     proposal.Call
 	commands []*contracts.Command // nil: refused without a look at the state
 	early    []*contracts.Refusal // why
@@ -74,7 +75,7 @@ func (c *contract) read(stub shim.ChaincodeStubInterface, args [][]byte) (*batch
 	if err := proposal.SetOpenings(call.Commands, transient[proposal.TransientOpenings]); err != nil {
 		return nil, err
 	}
-	b := &batch{contract: c, call: call, commands: make([]*contracts.Command, len(call.Commands)), early: make([]*contracts.Refusal, len(call.Commands))}
+	b := &batch{contract: c, ledger: c.ledgerOf(stub), call: call, commands: make([]*contracts.Command, len(call.Commands)), early: make([]*contracts.Refusal, len(call.Commands))}
 	if b.wall, err = txTime(stub); err != nil {
 		return nil, err
 	}
@@ -153,7 +154,7 @@ func (b *batch) apply(st *state) ([]answer, error) {
 	if err != nil || len(cmds) == 0 {
 		return out, err
 	}
-	answers, err := contracts.ApplyBatch(st, contracts.Env{Ledger: b.contract.ledger, Now: now, Position: -1}, cmds)
+	answers, err := contracts.ApplyBatch(st, contracts.Env{Ledger: b.ledger, Now: now, Position: -1}, cmds)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't decide: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
 )
@@ -21,10 +22,15 @@ type config struct {
 	packageID  string
 	address    string
 	definition string // market or clearing
-	ledger     string
+	ledger     string // {channel} in it stands for the channel's name
 	venueMSP   string
 	other      string // name of the other definition on the channel
 	tls        shim.TLSProperties
+}
+
+// ledgerOf gives the id of the ledger on a call's channel: one process may serve several channels.
+func (c config) ledgerOf(stub shim.ChaincodeStubInterface) string {
+	return strings.ReplaceAll(c.ledger, "{channel}", stub.GetChannelID())
 }
 
 func readConfig(getenv func(string) string) (config, error) {

@@ -56,7 +56,7 @@ It takes no arguments. The environment says what it is:
   CHAINCODE_ID              package id that the peer gave at installation
   CHAINCODE_SERVER_ADDRESS  where it listens, host:port; on loopback unless TLS is on
   BUND_DEFINITION           market or clearing
-  BUND_LEDGER               id of the ledger, which every command names
+  BUND_LEDGER               id of the ledger, which every command names; {channel} in it stands for the channel's name
   BUND_VENUE_MSP            MSP that may begin epochs (VenueMSP)
   BUND_OTHER                name of the other definition (clearing for market, market for clearing)
   CHAINCODE_TLS_CERT        file with its certificate, PEM; without it there is no TLS

@@ -76,3 +76,11 @@ func TestRun(t *testing.T) {
 		t.Errorf("asked to end: %d %q", code, &err)
 	}
 }
+
+func TestLedgerOf(t *testing.T) {
+	for ledger, want := range map[string]string{"bund.sample/1": "bund.sample/1", "bund.test/{channel}": "bund.test/bund"} {
+		if got := (config{ledger: ledger}).ledgerOf(&fakeStub{}); got != want {
+			t.Errorf("%s on channel bund: %s", ledger, got)
+		}
+	}
+}
