@@ -12,7 +12,23 @@ import (
 	"time"
 )
 
-const channel = "bund"
+// mainChannel carries the market. Every organisation takes part in it.
+const mainChannel = "bund"
+
+// channel is one of the network's.
+type channel struct {
+	name          string
+	dir           string // of its first block
+	organisations []Organisation
+	peers         []peer // that join it
+}
+
+func (n *Network) main() channel {
+	return channel{mainChannel, n.path("config"), n.layout.Organisations, n.layout.Peers}
+}
+
+// genesis is the file of its first block.
+func (ch channel) genesis() string { return filepath.Join(ch.dir, "genesis.block") }
 
 // tool runs one of Fabric's programs to its end and gives its standard output.
 func (n *Network) tool(ctx context.Context, name string, env []string, args ...string) (string, error) {
@@ -40,10 +56,10 @@ func (n *Network) toOrderer() []string {
 }
 
 // joinOrderer makes an orderer serve the channel, unless it does.
-func (n *Network) joinOrderer(ctx context.Context, i int) error {
+func (n *Network) joinOrderer(ctx context.Context, ch channel, i int) error {
 	tls := n.path(ordererDir(i), "tls")
 	to := []string{"-o", loopback(n.layout.ordererPorts(i).admin), "--ca-file", filepath.Join(tls, "ca.crt"),
-		"--client-cert", filepath.Join(tls, "server.crt"), "--client-key", filepath.Join(tls, "server.key"), "--channelID", channel}
+		"--client-cert", filepath.Join(tls, "server.crt"), "--client-key", filepath.Join(tls, "server.key"), "--channelID", ch.name}
 	out, err := n.tool(ctx, "osnadmin", nil, append([]string{"channel", "list"}, to...)...)
 	if err != nil {
 		return fmt.Errorf("couldn't ask orderer %d for its channels: %w", i, err)
@@ -51,7 +67,7 @@ func (n *Network) joinOrderer(ctx context.Context, i int) error {
 	if strings.HasPrefix(out, "Status: 200") {
 		return nil
 	}
-	out, err = n.tool(ctx, "osnadmin", nil, append([]string{"channel", "join", "--config-block", n.path("config", "genesis.block")}, to...)...)
+	out, err = n.tool(ctx, "osnadmin", nil, append([]string{"channel", "join", "--config-block", ch.genesis()}, to...)...)
 	if err == nil && !strings.HasPrefix(out, "Status: 201") {
 		err = errors.New(strings.TrimSpace(out))
 	}
@@ -62,8 +78,8 @@ func (n *Network) joinOrderer(ctx context.Context, i int) error {
 }
 
 // joinPeer makes a peer take part in the channel from its first block on, unless it does.
-func (n *Network) joinPeer(ctx context.Context, p peer) error {
-	_, err := n.as(ctx, p, "channel", "join", "-b", n.path("config", "genesis.block"))
+func (n *Network) joinPeer(ctx context.Context, ch channel, p peer) error {
+	_, err := n.as(ctx, p, "channel", "join", "-b", ch.genesis())
 	if err != nil && !strings.Contains(err.Error(), "already exists") {
 		return fmt.Errorf("couldn't join the peer of %s to the channel: %w", p.name(), err)
 	}
@@ -87,9 +103,9 @@ func (n *Network) install(ctx context.Context, p peer, d definition) (id string,
 	return id, nil
 }
 
-// sequence is that of the definition committed on the channel as a peer sees it, 0 when there is none.
-func (n *Network) sequence(ctx context.Context, p peer, name string) (int, error) {
-	out, err := n.as(ctx, p, "lifecycle", "chaincode", "querycommitted", "-C", channel, "-n", name, "--output", "json")
+// sequence is that of the definition committed on a channel as a peer sees it, 0 when there is none.
+func (n *Network) sequence(ctx context.Context, ch channel, p peer, name string) (int, error) {
+	out, err := n.as(ctx, p, "lifecycle", "chaincode", "querycommitted", "-C", ch.name, "-n", name, "--output", "json")
 	if err != nil {
 		if strings.Contains(err.Error(), "is not defined") {
 			return 0, nil
@@ -103,14 +119,14 @@ func (n *Network) sequence(ctx context.Context, p peer, name string) (int, error
 	return r.Sequence, nil
 }
 
-func (n *Network) definitionArgs(d definition) []string {
-	return append(n.toOrderer(), "-C", channel, "-n", d.Name, "--version", fmt.Sprint(d.Sequence), "--sequence", fmt.Sprint(d.Sequence),
+func (n *Network) definitionArgs(ch channel, d definition) []string {
+	return append(n.toOrderer(), "-C", ch.name, "-n", d.Name, "--version", fmt.Sprint(d.Sequence), "--sequence", fmt.Sprint(d.Sequence),
 		"--signature-policy", d.Policy)
 }
 
 // approve has a peer's organisation approve a definition.
-func (n *Network) approve(ctx context.Context, p peer, d definition, id string) error {
-	args := append([]string{"lifecycle", "chaincode", "approveformyorg", "--package-id", id}, n.definitionArgs(d)...)
+func (n *Network) approve(ctx context.Context, ch channel, p peer, d definition, id string) error {
+	args := append([]string{"lifecycle", "chaincode", "approveformyorg", "--package-id", id}, n.definitionArgs(ch, d)...)
 	_, err := n.ordered(ctx, p, args...)
 	if err != nil && !strings.Contains(err.Error(), "with unchanged content") {
 		return fmt.Errorf("couldn't approve %s for %s: %w", d.Name, p.Organisation, err)
@@ -118,9 +134,9 @@ func (n *Network) approve(ctx context.Context, p peer, d definition, id string) 
 	return nil
 }
 
-// commit puts a definition on the channel and waits until the given peers have it.
-func (n *Network) commit(ctx context.Context, ps []peer, d definition) error {
-	args := append([]string{"lifecycle", "chaincode", "commit"}, n.definitionArgs(d)...)
+// commit puts a definition on a channel and waits until the given peers have it.
+func (n *Network) commit(ctx context.Context, ch channel, ps []peer, d definition) error {
+	args := append([]string{"lifecycle", "chaincode", "commit"}, n.definitionArgs(ch, d)...)
 	for _, p := range ps {
 		args = append(args, "--peerAddresses", loopback(n.layout.peerPorts(p).listen), "--tlsRootCertFiles", n.path(peerDir(p), "tls", "ca.crt"))
 	}

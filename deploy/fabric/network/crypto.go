@@ -1,9 +1,7 @@
 package network
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -102,46 +100,4 @@ func unpinCAs(dir string) error {
 		}
 		return os.WriteFile(name, []byte(strings.Join(kept, "")), 0o600)
 	})
-}
-
-// makeGenesis makes the channel's first block, once.
-func (n *Network) makeGenesis(ctx context.Context) error {
-	block := n.path("config", "genesis.block")
-	if _, err := os.Stat(block); err == nil {
-		return nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	type orderer struct {
-		Address, TLSCert string
-		Port             int
-	}
-	type organisation struct {
-		Organisation
-		Anchor int
-	}
-	data := struct {
-		Channel, OrdererMSP, OrdererDomain string
-		Orderers                           []orderer
-		Organisations                      []organisation
-	}{Channel: channel, OrdererMSP: ordererMSP, OrdererDomain: ordererDomain}
-	for i := 1; i <= n.layout.Orderers; i++ {
-		port := n.layout.ordererPorts(i).listen
-		data.Orderers = append(data.Orderers, orderer{loopback(port), n.quoted(ordererDir(i), "tls", "server.crt"), port})
-	}
-	for _, o := range n.layout.Organisations {
-		data.Organisations = append(data.Organisations, organisation{o, n.layout.peerPorts(peer{o.Name, 1}).listen})
-	}
-	b, err := n.render("configtx.yaml", data)
-	if err != nil {
-		return err
-	}
-	if err := replaceFile(n.path("config", "configtx.yaml"), bytes.TrimLeft(b, "\n")); err != nil {
-		return err
-	}
-	if _, err := n.tool(ctx, "configtxgen", []string{"FABRIC_CFG_PATH=" + n.path("config")},
-		"-profile", channel, "-channelID", channel, "-outputBlock", block+".new"); err != nil {
-		return fmt.Errorf("couldn't make the channel's first block: %w", err)
-	}
-	return os.Rename(block+".new", block)
 }

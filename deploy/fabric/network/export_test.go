@@ -9,6 +9,11 @@ import (
 
 // Invoke has peers endorse a call and waits until the first of them has its block.
 func (n *Network) Invoke(ctx context.Context, orgs []string, definition, args string) error {
+	return n.InvokeOn(ctx, mainChannel, orgs, definition, args)
+}
+
+// InvokeOn is Invoke on a channel.
+func (n *Network) InvokeOn(ctx context.Context, channel string, orgs []string, definition, args string) error {
 	a := append([]string{"chaincode", "invoke", "-C", channel, "-n", definition, "-c", args, "--waitForEvent"}, n.toOrderer()...)
 	for _, o := range orgs {
 		p := peer{o, 1}
@@ -20,6 +25,11 @@ func (n *Network) Invoke(ctx context.Context, orgs []string, definition, args st
 
 // Query asks one peer.
 func (n *Network) Query(ctx context.Context, org string, number int, definition, args string) (string, error) {
+	return n.QueryOn(ctx, mainChannel, org, number, definition, args)
+}
+
+// QueryOn is Query on a channel.
+func (n *Network) QueryOn(ctx context.Context, channel, org string, number int, definition, args string) (string, error) {
 	return n.as(ctx, peer{org, number}, "chaincode", "query", "-C", channel, "-n", definition, "-c", args)
 }
 

@@ -30,6 +30,8 @@ type definition struct {
 const (
 	market   = "market"
 	clearing = "clearing"
+
+	both = "AND('VenueMSP.peer','CustodianMSP.peer')"
 )
 
 func newLayout(c Config, program string) *layout {
@@ -39,7 +41,7 @@ func newLayout(c Config, program string) *layout {
 	}
 	l.Definitions = []definition{
 		{market, clearing, "AND('VenueMSP.peer', OR('CustodianMSP.peer','ProviderMSP.peer','BuyerMSP.peer'))", 1, program},
-		{clearing, market, "AND('VenueMSP.peer','CustodianMSP.peer')", 1, program},
+		{clearing, market, both, 1, program},
 	}
 	return l
 }

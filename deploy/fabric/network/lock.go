@@ -9,7 +9,12 @@ import (
 )
 
 // lock keeps two from changing one folder's network at once. The kernel gives it back when its holder dies.
-func lock(dir string) (unlock func(), err error) {
+func lock(dir string) (unlock func(), err error) { return flock(dir, syscall.LOCK_EX) }
+
+// share keeps those out who would change what there is, not those who add to it beside us.
+func share(dir string) (unlock func(), err error) { return flock(dir, syscall.LOCK_SH) }
+
+func flock(dir string, how int) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -17,7 +22,7 @@ func lock(dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("couldn't lock the network: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("%w: %s", ErrBusy, dir)

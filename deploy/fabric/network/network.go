@@ -25,7 +25,7 @@ type Config struct {
 	Dir       string // holds everything
 	BasePort  int    // of some 700 ports from there on; 0: those of the network in Dir, or 17000 for a new one
 	Orderers  int    // 1 or 3; 0: as many as there are, or 1 for a new network
-	Ledger    string // id of the ledger; "": that of the network in Dir, or bund.sample/1 for a new one
+	Ledger    string // id of the ledger, {channel} in it the channel's name; "": that of the network in Dir, or bund.sample/1 for a new one
 	Tools     string // folder of Fabric's programs
 	Chaincode string // program of a new network's chaincode
 
@@ -154,7 +154,7 @@ func (n *Network) up(ctx context.Context) error {
 	if err := n.makeCrypto(ctx); err != nil {
 		return err
 	}
-	if err := n.makeGenesis(ctx); err != nil {
+	if err := n.makeGenesis(ctx, n.main()); err != nil {
 		return err
 	}
 	n.say("keys, certificates and the channel's first block are there")
@@ -165,11 +165,11 @@ func (n *Network) up(ctx context.Context) error {
 		return err
 	}
 	n.say("%d processes listen", len(n.processes))
-	if err := n.joinAll(ctx); err != nil {
+	if err := n.joinAll(ctx, n.main()); err != nil {
 		return err
 	}
 	n.say("everybody has joined the channel")
-	if err := n.defineAll(ctx); err != nil {
+	if err := n.defineAll(ctx, n.main()); err != nil {
 		return err
 	}
 	n.say("both definitions are committed")
@@ -188,7 +188,7 @@ func (n *Network) plan() error {
 	for _, p := range n.layout.Peers {
 		ps = append(ps, n.peerProcess(p))
 	}
-	for _, p := range n.endorsers() {
+	for _, p := range n.endorsers(n.main()) {
 		for _, d := range n.layout.Definitions {
 			cc, err := n.chaincodeProcess(p, d)
 			if err != nil {
@@ -216,8 +216,9 @@ func (n *Network) configure() error {
 	return writeBuilder(n.dir)
 }
 
-func (n *Network) endorsers() (ps []peer) {
-	for _, p := range n.layout.Peers {
+// endorsers are those of a channel's peers that run the chaincode.
+func (n *Network) endorsers(ch channel) (ps []peer) {
+	for _, p := range ch.peers {
 		if n.layout.endorses(p) {
 			ps = append(ps, p)
 		}
@@ -233,49 +234,14 @@ func (n *Network) startAll(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (n *Network) joinAll(ctx context.Context) error {
+func (n *Network) joinAll(ctx context.Context, ch channel) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	for i := 1; i <= n.layout.Orderers; i++ {
-		g.Go(func() error { return n.joinOrderer(ctx, i) })
+		g.Go(func() error { return n.joinOrderer(ctx, ch, i) })
 	}
-	for _, p := range n.layout.Peers {
-		g.Go(func() error { return n.joinPeer(ctx, p) })
-	}
-	return g.Wait()
-}
-
-// defineAll installs, approves and commits the definitions that are not committed yet.
-func (n *Network) defineAll(ctx context.Context) error {
-	var open []definition
-	for _, d := range n.layout.Definitions {
-		s, err := n.sequence(ctx, n.layout.Peers[0], d.Name)
-		if err != nil {
-			return err
-		}
-		if s < d.Sequence {
-			open = append(open, d)
-		}
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
-	for _, p := range n.endorsers() {
-		for _, d := range open {
-			g.Go(func() error {
-				id, err := n.install(gctx, p, d)
-				if err != nil || p.Number > 1 {
-					return err
-				}
-				return n.approve(gctx, p, d, id)
-			})
-		}
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	g, gctx = errgroup.WithContext(ctx)
-	for _, d := range open {
-		g.Go(func() error { return n.commit(gctx, n.endorsers(), d) })
+	for _, p := range ch.peers {
+		g.Go(func() error { return n.joinPeer(ctx, ch, p) })
 	}
 	return g.Wait()
 }

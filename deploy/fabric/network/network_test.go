@@ -30,7 +30,8 @@ func config(t *testing.T) network.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return network.Config{Dir: filepath.Join(t.TempDir(), "net"), BasePort: base, Tools: filepath.Join(bin, "fabric"), Chaincode: register(t, "1")}
+	return network.Config{Dir: filepath.Join(t.TempDir(), "net"), BasePort: base, Tools: filepath.Join(bin, "fabric"), Chaincode: register(t, "1"),
+		Ledger: "bund.test/{channel}"}
 }
 
 // register builds the tests' chaincode.
@@ -90,8 +91,13 @@ func put(t *testing.T, n *network.Network, orgs []string, definition, key, value
 
 func holds(t *testing.T, n *network.Network, org, definition, key, value string) {
 	t.Helper()
+	holdsOn(t, n, "bund", org, definition, key, value)
+}
+
+func holdsOn(t *testing.T, n *network.Network, channel, org, definition, key, value string) {
+	t.Helper()
 	eventually(t, key+" at "+org, func(ctx context.Context) error {
-		got, err := n.Query(ctx, org, 1, definition, fmt.Sprintf(`{"Args":["get","%s"]}`, key))
+		got, err := n.QueryOn(ctx, channel, org, 1, definition, fmt.Sprintf(`{"Args":["get","%s"]}`, key))
 		if err == nil && strings.TrimSpace(got) != value {
 			err = fmt.Errorf("got %q", got)
 		}
@@ -149,6 +155,7 @@ func TestNetwork(t *testing.T) {
 			}
 		}
 	})
+	t.Run("ledgers", func(t *testing.T) { addLedgers(t, n) })
 	t.Run("kills", func(t *testing.T) {
 		for _, name := range []string{"peer.custodian", "chaincode.custodian.market", "orderer.1"} {
 			p := n.Process(name)
@@ -181,6 +188,7 @@ func TestNetwork(t *testing.T) {
 		}
 		m = start(t, network.Config{Dir: c.Dir, Tools: c.Tools})
 		holds(t, m, "buyer", "market", "a", "1")
+		holdsOn(t, m, "second", "venue", "market", "a", "second")
 		put(t, m, []string{"venue", "custodian"}, "market", "e", "1")
 		other := c
 		other.Orderers = 3

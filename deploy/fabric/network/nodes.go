@@ -36,7 +36,7 @@ func (n *Network) writePeer(p peer) error {
 	org, _, _ := n.layout.organisation(p.Organisation)
 	tls := func(file string) string { return n.quoted(peerDir(p), "tls", file) }
 	b, err := n.render("core.yaml", map[string]any{
-		"Channel": channel, "Host": p.host(), "MSP": org.MSP, "MSPDir": n.quoted(peerDir(p), "msp"),
+		"Channel": mainChannel, "Host": p.host(), "MSP": org.MSP, "MSPDir": n.quoted(peerDir(p), "msp"),
 		"Address": loopback(at.listen), "ChaincodeAddress": loopback(at.chaincode), "OperationsAddress": loopback(at.operations),
 		// A peer looks for others of its organisation first at the organisation's first peer.
 		"Bootstrap": loopback(n.layout.peerPorts(peer{p.Organisation, 1}).listen),

@@ -1,0 +1,71 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bund-exchange/bund/ledger/fabric/profile"
+)
+
+// Fabric's rule for names of channels.
+var channelName = regexp.MustCompile(`^[a-z][a-z0-9.-]{0,248}$`)
+
+// AddLedger makes another channel on a running network, for tests that each want a ledger of their own: it takes a
+// second where a network takes ten. Only venue and custodian take part; their running chaincode processes serve it too,
+// as a ledger of its own if the network's ledger id holds {channel}. The result describes it to clients. Asked again, or
+// after an interruption, it does what is still to be done. Several may be added at once. An upgrade leaves such a channel
+// behind without chaincode.
+//
+// Two of two organisations are a majority, so both must approve a definition here. On the channel of the market any three
+// of five do, as Fabric's LifecycleEndorsement by default has it: provider, buyer and regulator could together commit a
+// definition of clearing with a policy that asks neither venue nor custodian. A network of real organisations should rather
+// demand AND('VenueMSP.peer','CustodianMSP.peer') and one other for it, in configtx.yaml.
+func (n *Network) AddLedger(ctx context.Context, name string) (*profile.Network, error) {
+	unlock, err := share(n.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if !channelName.MatchString(name) || name == mainChannel {
+		return nil, fmt.Errorf("couldn't add channel %q: want a name of a-z, 0-9, dot and hyphen, and not %s", name, mainChannel)
+	}
+	ch := channel{name: name, dir: n.path("config", "channel."+name)}
+	for _, o := range n.layout.Organisations {
+		if o.MSP == venueMSP || o.MSP == custodianMSP {
+			ch.organisations = append(ch.organisations, o)
+			ch.peers = append(ch.peers, peer{o.Name, 1})
+		}
+	}
+	if err := n.makeGenesis(ctx, ch); err != nil {
+		return nil, err
+	}
+	if err := n.joinAll(ctx, ch); err != nil {
+		return nil, err
+	}
+	var open []definition
+	g, gctx := errgroup.WithContext(ctx)
+	for _, d := range n.layout.Definitions {
+		c := d
+		c.Policy, c.Sequence = both, 1
+		if s, err := n.sequence(ctx, ch, ch.peers[0], c.Name); err != nil {
+			return nil, err
+		} else if s == c.Sequence {
+			continue
+		}
+		open = append(open, c)
+		for _, p := range ch.peers {
+			id, _, err := ccPackage(ccLabel(d), loopback(n.layout.chaincodePort(p, d)))
+			if err != nil {
+				return nil, err
+			}
+			g.Go(func() error { return n.approve(gctx, ch, p, c, id) })
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return n.profileOf(ch), n.commitAll(ctx, ch, open)
+}
