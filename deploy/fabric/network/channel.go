@@ -60,15 +60,8 @@ func (n *Network) joinOrderer(ctx context.Context, ch channel, i int) error {
 	tls := n.path(ordererDir(i), "tls")
 	to := []string{"-o", loopback(n.layout.ordererPorts(i).admin), "--ca-file", filepath.Join(tls, "ca.crt"),
 		"--client-cert", filepath.Join(tls, "server.crt"), "--client-key", filepath.Join(tls, "server.key"), "--channelID", ch.name}
-	out, err := n.tool(ctx, "osnadmin", nil, append([]string{"channel", "list"}, to...)...)
-	if err != nil {
-		return fmt.Errorf("couldn't ask orderer %d for its channels: %w", i, err)
-	}
-	if strings.HasPrefix(out, "Status: 200") {
-		return nil
-	}
-	out, err = n.tool(ctx, "osnadmin", nil, append([]string{"channel", "join", "--config-block", ch.genesis()}, to...)...)
-	if err == nil && !strings.HasPrefix(out, "Status: 201") {
+	out, err := n.tool(ctx, "osnadmin", nil, append([]string{"channel", "join", "--config-block", ch.genesis()}, to...)...)
+	if err == nil && !strings.HasPrefix(out, "Status: 201") && !strings.Contains(out, "already exists") {
 		err = errors.New(strings.TrimSpace(out))
 	}
 	if err != nil {
