@@ -56,7 +56,7 @@ func (n *Network) AddLedger(ctx context.Context, name string) (*profile.Network,
 			if err != nil {
 				return nil, err
 			}
-			approvals.Go(func() error { return unlessCommitted(n.approve(ctx, ch, p, c, id)) })
+			approvals.Go(func() error { return n.approve(ctx, ch, p, c, id) })
 		}
 		cs = append(cs, c)
 	}

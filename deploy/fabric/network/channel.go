@@ -117,11 +117,11 @@ func (n *Network) definitionArgs(ch channel, d definition) []string {
 		"--signature-policy", d.Policy)
 }
 
-// approve has a peer's organisation approve a definition.
+// approve has a peer's organisation approve a definition, unless it has; the definition may be committed already.
 func (n *Network) approve(ctx context.Context, ch channel, p peer, d definition, id string) error {
 	args := append([]string{"lifecycle", "chaincode", "approveformyorg", "--package-id", id}, n.definitionArgs(ch, d)...)
 	_, err := n.ordered(ctx, p, args...)
-	if err != nil && !strings.Contains(err.Error(), "with unchanged content") {
+	if err != nil && (!strings.Contains(err.Error(), "attempted to redefine") || strings.Contains(err.Error(), "different parameters")) {
 		return fmt.Errorf("couldn't approve %s for %s: %w", d.Name, p.Organisation, err)
 	}
 	return nil
