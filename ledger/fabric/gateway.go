@@ -12,6 +12,8 @@ import (
 	"github.com/hyperledger/fabric-protos-go/common"
 	pb "github.com/hyperledger/fabric-protos-go/peer"
 	"github.com/hyperledger/fabric-sdk-go/pkg/client/msp"
+	"github.com/hyperledger/fabric-sdk-go/pkg/common/errors/multi"
+	"github.com/hyperledger/fabric-sdk-go/pkg/common/errors/status"
 	"github.com/hyperledger/fabric-sdk-go/pkg/common/logging"
 	"github.com/hyperledger/fabric-sdk-go/pkg/common/options"
 	sdkcontext "github.com/hyperledger/fabric-sdk-go/pkg/common/providers/context"
@@ -170,6 +172,22 @@ func (p *proposed) payload() []byte {
 // errMismatch says that endorsers answered differently: one of them lags, or its state is not that of the others.
 var errMismatch = errors.New("endorsers disagree")
 
+// errFailed says that the chaincode of every asked endorser failed: it may be starting, or it fails on this call.
+var errFailed = errors.New("the chaincode failed")
+
+func failed(err error, asked int) bool {
+	all, ok := err.(multi.Errors)
+	if !ok {
+		all = multi.Errors{err}
+	}
+	for _, e := range all {
+		if s, ok := status.FromError(e); e == nil || !ok || s.Group != status.ChaincodeStatus {
+			return false
+		}
+	}
+	return len(all) == asked
+}
+
 // propose asks peers to endorse a call. Every one of them must say 200, and the same.
 func (g *gateway) propose(ctx context.Context, chaincode string, args [][]byte, transient map[string][]byte, peers ...endorser) (*proposed, error) {
 	header, err := txn.NewHeader(g.client, g.net.Channel)
@@ -188,6 +206,9 @@ func (g *gateway) propose(ctx context.Context, chaincode string, args [][]byte, 
 		targets[i] = peers[i].peer
 	}
 	rs, err := txn.SendProposal(rc, p, targets)
+	if failed(err, len(peers)) {
+		err = fmt.Errorf("%w: %w", errFailed, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("couldn't get all endorsements: %w", err)
 	}

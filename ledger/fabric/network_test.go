@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ func running(t *testing.T) *network.Network {
 			return
 		}
 		shared.net, shared.err = network.Start(ctx, network.Config{Dir: filepath.Join(shared.dir, "net"), BasePort: base, Tools: filepath.Join(bin, "fabric"),
-			Chaincode: filepath.Join(bin, "chaincode"), Ledger: "bund.test/first"})
+			Chaincode: filepath.Join(bin, "chaincode"), Ledger: "bund.test/{channel}"})
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -88,5 +89,18 @@ func open(t *testing.T, cfg fabric.Config) *fabric.Ledger {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { l.Close() })
 	return l
+}
+
+// channel adds a channel with an empty ledger, bund.test/NAME, and says how to open it.
+func channel(t *testing.T, ledgerID string) fabric.Config {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p, err := running(t).AddLedger(ctx, strings.TrimPrefix(ledgerID, "bund.test/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fabric.Config{Network: p, Dir: t.TempDir(), Openings: forgetful{}}
 }

@@ -238,8 +238,8 @@ func (l *Ledger) run(x *lane, calls []*call, held bool) {
 			err = l.commit(b)
 		}
 		calls = slices.Concat(b.later, b.calls)
-		if errors.Is(err, errConflict) && len(b.calls) > 1 {
-			// One of them read what somebody else changed; it should not take all the others along again.
+		if len(b.calls) > 1 && (errors.Is(err, errConflict) || errors.Is(err, errFailed) && try > 1) {
+			// One of them read what somebody else changed, or makes the chaincode fail; it should not take all others along again.
 			half := len(b.calls) / 2
 			l.busy.Add(1)
 			go func() {
