@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bund-exchange/bund/contracts"
@@ -17,18 +18,21 @@ import (
 type Coverage struct {
 	Accepted map[string]int         // by kind
 	Refused  map[contracts.Code]int // by code
+
+	mu sync.Mutex // open may let its script run beside others
 }
 
 // RunCorpus plays every script of dir (contracts/testdata; its README has the language) on an executor of its own and on
 // the rules in memory, which must give the same answer to every command. When the executor is a contracts.State too, it
 // must hold the same state in the end. A script that sets the wall clock is skipped unless the executor is a WallClock, and
 // one about positions if it is Positionless.
+// open may call t.Parallel: then the coverage is complete when the caller's test has ended.
 // With a test flag -rewrite (of the caller's test package) expectations of state and events are written anew.
 func RunCorpus(t *testing.T, dir string, open func(t *testing.T, ledger string) Executor) *Coverage {
 	t.Helper()
 	f := flag.Lookup("rewrite")
 	rewrite := f != nil && f.Value.String() == "true"
-	c := &Coverage{map[string]int{}, map[contracts.Code]int{}}
+	c := &Coverage{Accepted: map[string]int{}, Refused: map[contracts.Code]int{}}
 	for _, name := range Scripts(t, dir) {
 		file := filepath.Join(dir, name+".txt")
 		t.Run(name, func(t *testing.T) {
@@ -73,6 +77,8 @@ func Scripts(t *testing.T, dir string) (names []string) {
 }
 
 func (c *Coverage) observe(st *Step) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if st.Refusal != nil {
 		c.Refused[st.Refusal.Code]++
 		return

@@ -413,7 +413,7 @@ type Simulation struct {
 // NewSimulation begins one. The seed decides everything.
 func NewSimulation(ledger string, seed uint64, exec Executor) (*Simulation, error) {
 	s := NewScene(ledger, exec, seed)
-	m := &Simulation{Scene: s, Coverage: &Coverage{map[string]int{}, map[contracts.Code]int{}}}
+	m := &Simulation{Scene: s, Coverage: &Coverage{Accepted: map[string]int{}, Refused: map[contracts.Code]int{}}}
 	s.observe = m.Coverage.observe
 	m.object = s.Watch(NewAuditor(ledger, true))
 	m.work = NewWorkload(s, seed)

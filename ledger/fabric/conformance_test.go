@@ -14,6 +14,7 @@ var conformance atomic.Int64
 func TestConformance(t *testing.T) {
 	running(t)
 	ledgertest.Run(t, func(t *testing.T) *ledgertest.Harness {
+		t.Parallel() // it mostly waits for blocks
 		cfg := channel(t, fmt.Sprintf("bund.test/conformance%d", conformance.Add(1)))
 		l := open(t, cfg)
 		return &ledgertest.Harness{

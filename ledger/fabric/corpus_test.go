@@ -33,6 +33,7 @@ func (corpusLedger) Positionless() {}
 func TestCorpus(t *testing.T) {
 	running(t)
 	contractstest.RunCorpus(t, "../../contracts/testdata", func(t *testing.T, id string) contractstest.Executor {
+		t.Parallel() // a script mostly waits for blocks
 		return corpusLedger{open(t, channel(t, id))}
 	})
 }

@@ -123,7 +123,7 @@ func (l *Ledger) recorded(cmd *contracts.Command) (r *ledger.Receipt, err error)
 	case err != nil || a == nil:
 		return nil, err
 	case a.Outcome.Digest != cmd.Digest:
-		return nil, l.refusedHere(&contracts.Refusal{Code: "command.id_reused", Detail: "this command id was accepted with other bytes"})
+		return nil, l.refusedHere(&contracts.Refusal{Code: "command.id_reused", Field: "id", Detail: "this command id was accepted with other bytes"})
 	}
 	l.metrics.repeated.Inc()
 	return &ledger.Receipt{Promise: a.Promise, Outcome: a.Outcome, Repeated: true}, nil

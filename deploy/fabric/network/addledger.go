@@ -19,11 +19,6 @@ var channelName = regexp.MustCompile(`^[a-z][a-z0-9.-]{0,248}$`)
 // as a ledger of its own if the network's ledger id holds {channel}. The result describes it to clients. Asked again, or
 // after an interruption, it does what is still to be done. Several may be added at once. An upgrade leaves such a channel
 // behind without chaincode.
-//
-// Two of two organisations are a majority, so both must approve a definition here. On the channel of the market any three
-// of five do, as Fabric's LifecycleEndorsement by default has it: provider, buyer and regulator could together commit a
-// definition of clearing with a policy that asks neither venue nor custodian. A network of real organisations should rather
-// demand AND('VenueMSP.peer','CustodianMSP.peer') and one other for it, in configtx.yaml.
 func (n *Network) AddLedger(ctx context.Context, name string) (*profile.Network, error) {
 	unlock, err := share(n.dir)
 	if err != nil {
@@ -33,7 +28,7 @@ func (n *Network) AddLedger(ctx context.Context, name string) (*profile.Network,
 	if !channelName.MatchString(name) || name == mainChannel {
 		return nil, fmt.Errorf("couldn't add channel %q: want a name of a-z, 0-9, dot and hyphen, and not %s", name, mainChannel)
 	}
-	ch := channel{name: name, dir: n.path("config", "channel."+name)}
+	ch := channel{name: name, dir: n.path("config", "channel."+name), batchTimeout: "10ms", lifecycle: both} // tests wait for one block after another
 	for _, o := range n.layout.Organisations {
 		if o.MSP == venueMSP || o.MSP == custodianMSP {
 			ch.organisations = append(ch.organisations, o)

@@ -21,10 +21,14 @@ type channel struct {
 	dir           string // of its first block
 	organisations []Organisation
 	peers         []peer // that join it
+	batchTimeout  string // after which an orderer cuts a block that isn't full
+	lifecycle     string // policy on definitions of chaincode
 }
 
 func (n *Network) main() channel {
-	return channel{mainChannel, n.path("config"), n.layout.Organisations, n.layout.Peers}
+	// By Fabric's default any majority could commit a definition of clearing whose policy asks neither venue nor custodian.
+	return channel{mainChannel, n.path("config"), n.layout.Organisations, n.layout.Peers, "100ms",
+		"AND('VenueMSP.peer', 'CustodianMSP.peer', OR('ProviderMSP.peer', 'BuyerMSP.peer'))"}
 }
 
 // genesis is the file of its first block.

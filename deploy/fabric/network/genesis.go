@@ -27,9 +27,10 @@ func (n *Network) makeGenesis(ctx context.Context, ch channel) error {
 	}
 	data := struct {
 		Channel, OrdererMSP, OrdererDomain string
+		BatchTimeout, Lifecycle            string
 		Orderers                           []orderer
 		Organisations                      []organisation
-	}{Channel: ch.name, OrdererMSP: ordererMSP, OrdererDomain: ordererDomain}
+	}{Channel: ch.name, OrdererMSP: ordererMSP, OrdererDomain: ordererDomain, BatchTimeout: ch.batchTimeout, Lifecycle: ch.lifecycle}
 	for i := 1; i <= n.layout.Orderers; i++ {
 		port := n.layout.ordererPorts(i).listen
 		data.Orderers = append(data.Orderers, orderer{loopback(port), n.quoted(ordererDir(i), "tls", "server.crt"), port})
