@@ -32,4 +32,7 @@ step 'tests under the race detector' go test -race ./contracts/... ./ledger/... 
 step 'arm64' deploy/dev/arm64.sh
 step 'smoke: a whole trade' make --no-print-directory smoke
 step 'private: use without handing over' make --no-print-directory private
+step 'fabric: its programs' make --no-print-directory fabric-build
+step 'fabric: rules, ledger and network' env BUND_FABRIC="$PWD/bin" go test -count=1 -p 1 -parallel 6 -timeout 30m ./ledger/fabric/... ./deploy/fabric/...
+step 'fabric: a whole trade' make --no-print-directory fabric-smoke
 step 'smoke against mutants' env BUND_MUTANTS=1 go test -count=1 -timeout 40m -run TestMutants ./deploy/smoke
