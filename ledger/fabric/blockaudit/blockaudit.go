@@ -216,10 +216,8 @@ func (a *audit) genesis(b *common.Block) bool {
 		a.count(CheckFlags, 1)
 	}
 	a.report.Valid++
-	for _, i := range []common.BlockMetadataIndex{common.BlockMetadataIndex_ORDERER, common.BlockMetadataIndex_COMMIT_HASH} {
-		if len(metadata(b, i)) > 0 {
-			a.fail(CheckFiles, at(0, "metadata"), say{"the genesis block has metadata that nobody signed", "创世区块带有无人签名的元数据"})
-		}
+	if err := unsigned(b); err != nil {
+		a.fail(CheckFiles, at(0, "metadata"), say{"%v", "%v"}, err)
 	}
 	return true
 }

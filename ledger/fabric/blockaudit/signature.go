@@ -85,6 +85,22 @@ func (o *ordered) beside(b *common.Block) error {
 	return nil
 }
 
+// unsigned checks the metadata of the genesis block, in which nobody signs anything.
+func unsigned(b *common.Block) error {
+	var m common.Metadata
+	if err := strictly(metadata(b, common.BlockMetadataIndex_SIGNATURES), &m); err != nil {
+		return fmt.Errorf("the signatures: %w", err)
+	}
+	var value common.OrdererBlockMetadata
+	if err := strictly(m.Value, &value); err != nil || value.LastConfig.GetIndex() != 0 || len(value.ConsenterMetadata)+len(m.Signatures) > 0 {
+		return errors.New("the genesis block says more than that it is the config")
+	}
+	if len(metadata(b, common.BlockMetadataIndex_COMMIT_HASH)) > 0 {
+		return errors.New("the genesis block has a commit hash")
+	}
+	return (&ordered{}).beside(b)
+}
+
 func metadata(b *common.Block, i common.BlockMetadataIndex) []byte {
 	if m := b.GetMetadata().GetMetadata(); int(i) < len(m) {
 		return m[i]
