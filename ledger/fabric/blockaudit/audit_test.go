@@ -166,7 +166,9 @@ func TestMutations(t *testing.T) {
 			d := r.Blocks[30].Data.Data
 			d[0] = blockaudittest.Reopen(d[0], r.Signer("VenueMSP.client"), func(a *peer.ChaincodeActionPayload) { a.Action.Endorsements = a.Action.Endorsements[:1] })
 		}, blockaudit.CheckEndorsements, at(30) + ": transaction 0: endorsements", "endorsements of", []string{blockaudit.CheckData, blockaudit.CheckFlags, blockaudit.CheckCommitHash}},
-		"two blocks swapped": {func(t *testing.T, r *blockaudittest.Recording) { r.Blocks[30], r.Blocks[31] = r.Blocks[31], r.Blocks[30] },
+		"two blocks swapped": {func(t *testing.T, r *blockaudittest.Recording) {
+			r.Blocks[30], r.Blocks[31] = r.Blocks[31], r.Blocks[30]
+		},
 			blockaudit.CheckChain, at(30) + ": number", "it is block 31", []string{blockaudit.CheckFlags, blockaudit.CheckCommitHash, blockaudit.CheckEntries}},
 		"a block left out": {func(t *testing.T, r *blockaudittest.Recording) { r.Blocks = append(r.Blocks[:30], r.Blocks[31:]...) },
 			blockaudit.CheckChain, at(30) + ": number", "it is block 31", []string{blockaudit.CheckFlags, blockaudit.CheckCommitHash, blockaudit.CheckOrderers, blockaudit.CheckEntries}},
