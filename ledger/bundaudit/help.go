@@ -15,6 +15,7 @@ var helps = map[string]struct{ en, zh string }{
   bundaudit verify  --trust trust.json DIR          audit an export: the whole ledger
   bundaudit proof   --trust trust.json FILE…        verify entries by their proof files; a trade certificate is one
   bundaudit show    DIR [POSITION]                  read an export's entries; verifies nothing
+  bundaudit blocks  --dir DIR [--genesis HASH]      audit exported blocks of the permissioned network
   bundaudit witness --dir DIR --key-file FILE --log-key KEY
                                                     cosign the log, so that its operator can't show two histories
   bundaudit witness-accept --dir DIR --key-file FILE --trust trust.json --market URL
@@ -32,6 +33,7 @@ Exit code: 0 nothing failed, 1 something failed, 2 wrong usage, 3 a file can't b
   bundaudit verify  --trust trust.json DIR          审计一份导出证据：整个账本
   bundaudit proof   --trust trust.json FILE…        以证明文件核验条目；交易凭证亦是其一
   bundaudit show    DIR [POSITION]                  阅读证据中的条目；不作核验
+  bundaudit blocks  --dir DIR [--genesis HASH]      审计许可网络导出的区块
   bundaudit witness --dir DIR --key-file FILE --log-key KEY
                                                     为日志共签，使运营方无法出示两种历史
   bundaudit witness-accept --dir DIR --key-file FILE --trust trust.json --market URL
@@ -110,6 +112,58 @@ whole: command, signatures, writes, and the private values that the export opens
 
 打印证据中的条目，每条一行：位置、时间、种类、会员、事件。--kind 只留种类以此开头者（movement.、certificate.issue），
 --object 只留涉及某对象者。给出 POSITION 则完整打印一条：命令、签名、写入，以及证据所开启的私密值。不作核验。
+`},
+
+	"blocks": {en: `bundaudit blocks --dir DIR [--genesis HASH] [--evidence DIR] [--json] [--lang zh|en]
+
+Audits blocks of a Hyperledger Fabric channel, exported from any peer: a folder with 000000000000.block and so on, from
+the first block without a gap. It asks no peer. A block's hash covers its transactions and not which of them are valid,
+so that is worked out again from the channel's config, the chaincode definitions and all that was written before.
+
+  files               one block each, in its one encoding
+  genesis             the first block has the hash that you trust (--genesis)
+  header chain        every header names the one before
+  block data          the transactions are those that the header names
+  orderer signatures  as the channel's config in force asks; which config that is
+  channel config      every change follows from an update that those signed whom the config before asks for
+  creators            of valid transactions: signature, certificate, id, and that what was endorsed is what was proposed
+  endorsements        of valid transactions: as the chaincode definition in force asks
+  validity flags      of all transactions: valid, or invalid for this reason (policy, read conflict, repeat, signature)
+  certificates        were in force when used; the network itself doesn't ask that of blocks
+  commit hashes       the peer's state after each block was the one that the blocks give
+  entries             what the market's chaincode did has the form of entries
+  evidence package    its entries are those that the blocks give (--evidence, an export of the ledger)
+
+  --genesis   64 hexadecimal digits, from somebody who is not the venue. Without it nothing says which channel this is
+  --market, --clearing  names of the chaincode definitions, when they are others
+
+Not checkable, and said so: SmartBFT orderers, endorsement policies of single keys, private data, validation code of a
+chaincode's own, range queries with hashed results. Blocks can't show that they are the newest: compare the last block's
+hash with another organisation. Rules and money are checked by bundaudit verify, on the evidence package.
+`, zh: `bundaudit blocks --dir DIR [--genesis HASH] [--evidence DIR] [--json] [--lang zh|en]
+
+审计 Hyperledger Fabric 通道的区块，可自任一节点导出：目录中为 000000000000.block 等，自首块起没有缺口。不询问任何节点。
+区块哈希覆盖交易，却不覆盖哪些交易有效；因此由通道配置、链码定义及此前全部写入重新得出。
+
+  文件          每个文件一个区块，且为其唯一编码
+  创世区块      首块哈希即您所信任者（--genesis）
+  区块链接      每个区块头指向前一个
+  区块数据      交易与区块头所载一致
+  排序节点签名  符合当时通道配置的要求，以及当时配置为何
+  通道配置      每次变更均出自更新，并由前一配置所要求者签署
+  发起人签名    有效交易：签名、证书、编号，且所背书者即所提议者
+  背书          有效交易：符合当时链码定义的要求
+  有效性标志    全部交易：有效，或因此无效（策略、读冲突、重复、签名）
+  证书有效期    使用时在有效期内；网络本身对区块不作此要求
+  提交哈希      每块之后节点的状态与区块得出者一致
+  条目推导      市场链码所为具有条目的形式
+  与证据一致    证据中的条目即区块得出者（--evidence，账本的导出证据）
+
+  --genesis   64 位十六进制，取自交易所以外。没有它就无从得知是哪个通道
+  --market、--clearing  链码定义的名称，如有不同
+
+不可核者将予说明：SmartBFT 排序、单个键的背书策略、私有数据、链码自有的校验代码、结果为哈希的范围查询。
+区块无法表明自己是最新：请与其他机构比对末块哈希。规则与资金由 bundaudit verify 就证据核验。
 `},
 
 	"witness": {en: `bundaudit witness --dir DIR --key-file FILE --log-key KEY [--listen 127.0.0.1:7470] [--begin]

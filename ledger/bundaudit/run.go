@@ -37,7 +37,7 @@ type command struct {
 
 // run is the program: main without the process.
 func run(ctx context.Context, args []string, getenv func(string) string, out, errw io.Writer) int {
-	commands := map[string]func(*command) error{"verify": verify, "proof": proof, "show": show, "witness": runWitness, "witness-accept": acceptLoss, "witness-key": witnessKey}
+	commands := map[string]func(*command) error{"verify": verify, "proof": proof, "show": show, "blocks": auditBlocks, "witness": runWitness, "witness-accept": acceptLoss, "witness-key": witnessKey}
 	c := &command{ctx: ctx, lang: langOf(getenv), out: out, err: errw}
 	if len(args) > 0 {
 		c.name, c.args = args[0], args[1:]

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/bund-exchange/bund/ledger/evidence"
 	"github.com/bund-exchange/bund/ledger/evidence/evidencetest"
+	"github.com/bund-exchange/bund/ledger/fabric/blockaudit/blockaudittest"
+	"github.com/bund-exchange/bund/ledger/fabric/blocks"
 )
 
 func TestMain(m *testing.M) {
@@ -27,7 +30,9 @@ var market = sync.OnceValues(func() (*evidencetest.Trade, error) {
 })
 
 // TestScripts plays the scripts in testdata. Each finds a trust root, an export with openings (export), one without
-// (closed), an early checkpoint, and proof files of every entry in proofs/; CERT is the position of the certificate.
+// (closed), an early checkpoint, and proof files of every entry in proofs/; CERT is the position of the certificate. blocks/
+// are those of another ledger, recorded on a Fabric network whose genesis block has the hash GENESIS, and derived/ the
+// entries of its evidence package.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -37,7 +42,10 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Vars = append(e.Vars, "LANG=C", fmt.Sprintf("CERT=%d", w.Find("certificate.issue", 0)), fmt.Sprintf("SETTLE=%d", w.Find("settlement.settle", 0)),
-				fmt.Sprintf("ENTRIES=%d", len(w.Entries)), "AGREEMENT="+string(w.Prepaid.Agreement))
+				fmt.Sprintf("ENTRIES=%d", len(w.Entries)), "AGREEMENT="+string(w.Prepaid.Agreement), "GENESIS="+blockaudittest.Genesis)
+			if err := writeBlocks(e.WorkDir); err != nil {
+				return err
+			}
 			return write(w, e.WorkDir)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"flip": flip},
@@ -86,6 +94,33 @@ func write(w *evidencetest.Trade, dir string) error {
 		return err
 	}
 	return w.Export(filepath.Join(dir, "closed"), false)
+}
+
+func writeBlocks(dir string) error {
+	r, err := blockaudittest.Load()
+	if err != nil {
+		return err
+	}
+	var prev [32]byte
+	var position uint64
+	var all []byte
+	for _, b := range r.Blocks {
+		d, err := blocks.Derive(b, blockaudittest.Names)
+		if err != nil {
+			return err
+		}
+		for _, s := range blocks.Entries(prev, position, d.Commands) {
+			all = append(binary.BigEndian.AppendUint32(all, uint32(len(s.Encoded))), s.Encoded...)
+			prev, position = s.Hash, position+1
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "derived"), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "derived", evidence.EntriesFile), all, 0o600); err != nil {
+		return err
+	}
+	return r.Write(filepath.Join(dir, "blocks"))
 }
 
 // flip FILE OFFSET changes one bit; a negative offset counts from the end.

@@ -39,7 +39,7 @@ func verify(c *command) error {
 	if err := c.files(1, 1, "DIR"); err != nil {
 		return err
 	}
-	cfg := evidence.Config{Dir: c.params[0], Progress: c.progress()}
+	cfg := evidence.Config{Dir: c.params[0], Progress: c.progress(say{"%d of %d entries\n", "已核 %d / %d 条\n"})}
 	var err error
 	if cfg.Trust, err = trustFrom(trust); err != nil {
 		return err
@@ -73,13 +73,16 @@ func verify(c *command) error {
 	return nil
 }
 
+// say is one sentence in both languages.
+type say struct{ en, zh string }
+
 // progress says once a second how far it is, from the second second on.
-func (c *command) progress() func(done, total uint64) {
+func (c *command) progress(what say) func(done, total uint64) {
 	last := time.Now()
 	return func(done, total uint64) {
 		if now := time.Now(); now.Sub(last) >= time.Second {
 			last = now
-			fmt.Fprintf(c.err, c.lang.say("%d of %d entries\n", "已核 %d / %d 条\n"), done, max(done, total))
+			fmt.Fprintf(c.err, c.lang.say(what.en, what.zh), done, max(done, total))
 		}
 	}
 }
@@ -90,7 +93,19 @@ func (c *command) report(r *evidence.Report) {
 		fmt.Fprintf(c.out, say("Ledger %s: %d entries, %d openings; exported %s for %s: %s\n", "账本 %s：条目 %d，私密值 %d；%s 导出，申请方 %s，事由 %s\n"),
 			clean(m.Ledger), m.Entries, m.Openings, when(m.Made), clean(m.Requester), clean(m.Reason))
 	}
-	for _, k := range r.Checks {
+	c.checks(r.Checks)
+	fmt.Fprintf(c.out, say("State at the end: %s\n", "期末状态：%s\n"), r.State)
+	if r.OK() {
+		fmt.Fprintln(c.out, say("Nothing failed.", "没有失败项。"))
+	} else {
+		fmt.Fprintln(c.out, say("FAILED: do not rely on this export.", "失败：不可采信此证据。"))
+	}
+}
+
+// checks prints one line for each check.
+func (c *command) checks(checks []evidence.Check) {
+	say := c.lang.say
+	for _, k := range checks {
 		verdict, name, detail := string(k.Verdict), k.Name, k.Detail
 		if c.lang == "zh" {
 			verdict, name, detail = map[evidence.Verdict]string{evidence.Verified: "已验证", evidence.Failed: "失败", evidence.NotCheckable: "不可核"}[k.Verdict], k.NameZh, k.DetailZh
@@ -111,12 +126,6 @@ func (c *command) report(r *evidence.Report) {
 			line += fmt.Sprintf(say(" (and %d more)", "（另有 %d 处）"), k.Failures-1)
 		}
 		fmt.Fprintln(c.out, clean(line))
-	}
-	fmt.Fprintf(c.out, say("State at the end: %s\n", "期末状态：%s\n"), r.State)
-	if r.OK() {
-		fmt.Fprintln(c.out, say("Nothing failed.", "没有失败项。"))
-	} else {
-		fmt.Fprintln(c.out, say("FAILED: do not rely on this export.", "失败：不可采信此证据。"))
 	}
 }
 
