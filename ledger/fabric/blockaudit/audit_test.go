@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,7 +123,7 @@ func TestRecording(t *testing.T) {
 
 // TestMutations changes an export as somebody could who has no key at all.
 func TestMutations(t *testing.T) {
-	at := blocks.FileName
+	at, config := blocks.FileName, uint64(load(t).Update())
 	for name, m := range map[string]struct {
 		edit                 func(t *testing.T, r *blockaudittest.Recording)
 		check, where, detail string
@@ -159,9 +160,9 @@ func TestMutations(t *testing.T) {
 			d[len(d)/2] ^= 1
 		}, blockaudit.CheckData, at(30), "not those that the header names", []string{blockaudit.CheckFlags, blockaudit.CheckCreators, blockaudit.CheckCommitHash, blockaudit.CheckEntries}},
 		"a byte of the config": {func(t *testing.T, r *blockaudittest.Recording) {
-			d := r.Blocks[55].Data.Data[0]
+			d := r.Blocks[r.Update()].Data.Data[0]
 			d[len(d)/2] ^= 1
-		}, blockaudit.CheckData, at(55), "", []string{blockaudit.CheckFlags, blockaudit.CheckCreators, blockaudit.CheckCommitHash, blockaudit.CheckOrderers}},
+		}, blockaudit.CheckData, at(config), "", []string{blockaudit.CheckFlags, blockaudit.CheckCreators, blockaudit.CheckCommitHash, blockaudit.CheckOrderers}},
 		"an endorsement dropped": {func(t *testing.T, r *blockaudittest.Recording) {
 			d := r.Blocks[30].Data.Data
 			d[0] = blockaudittest.Reopen(d[0], r.Signer("VenueMSP.client"), func(a *peer.ChaincodeActionPayload) { a.Action.Endorsements = a.Action.Endorsements[:1] })
@@ -203,8 +204,8 @@ func TestMutations(t *testing.T) {
 		"metadata of another block": {func(t *testing.T, r *blockaudittest.Recording) { r.Blocks[30].Metadata = r.Blocks[31].Metadata },
 			blockaudit.CheckOrderers, at(30) + ": signatures", "the signature is wrong", []string{blockaudit.CheckCommitHash}},
 		"an unsigned config index": {func(t *testing.T, r *blockaudittest.Recording) {
-			r.Blocks[60].Metadata.Metadata[1] = r.Blocks[30].Metadata.Metadata[1]
-		}, blockaudit.CheckOrderers, at(60) + ": metadata", "the unsigned index of the config is 0, the signed one 55", nil},
+			r.Blocks[config+2].Metadata.Metadata[1] = r.Blocks[30].Metadata.Metadata[1]
+		}, blockaudit.CheckOrderers, at(config+2) + ": metadata", fmt.Sprintf("the unsigned index of the config is 0, the signed one %d", config), nil},
 		"consenter metadata": {func(t *testing.T, r *blockaudittest.Recording) { r.Blocks[30].Metadata.Metadata[3] = []byte{1} },
 			blockaudit.CheckOrderers, at(30) + ": metadata", "nobody signed", nil},
 		"a commit hash": {func(t *testing.T, r *blockaudittest.Recording) {

@@ -10,6 +10,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go/orderer"
 
 	"github.com/bund-exchange/bund/ledger/fabric/blockaudit/blockaudittest"
+	"github.com/bund-exchange/bund/ledger/fabric/blocks"
 )
 
 // updated is a config update in the making: signed anew by whoever is to sign, and applied as Fabric would.
@@ -146,12 +147,12 @@ func TestUnauthorisedConfig(t *testing.T) {
 	u := newUpdate(t, r)
 	u.by = []*blockaudittest.Signer{r.Signer("OrdererMSP.orderer")}
 	o := r.Signer("OrdererMSP.orderer")
-	last := r.Blocks[55]
-	last.Data.Data[0] = blockaudittest.SignEnvelope(&common.Payload{Data: encoded(t, u.envelope(t)), Header: &common.Header{
+	at := r.Update()
+	r.Blocks[at].Data.Data[0] = blockaudittest.SignEnvelope(&common.Payload{Data: encoded(t, u.envelope(t)), Header: &common.Header{
 		ChannelHeader:   encoded(t, &common.ChannelHeader{Type: int32(common.HeaderType_CONFIG), ChannelId: blockaudittest.Channel}),
 		SignatureHeader: encoded(t, &common.SignatureHeader{Creator: o.Identity, Nonce: []byte("n")})}}, o, nil)
-	r.Blocks = r.Blocks[:56]
-	r.Seal(55)
+	r.Blocks = r.Blocks[:at+1]
+	r.Seal(at)
 	dir := t.TempDir()
 	if err := r.Write(dir); err != nil {
 		t.Fatal(err)
@@ -161,7 +162,7 @@ func TestUnauthorisedConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := rep.Check(CheckConfig)
-	if c.Failures != 1 || c.Where != "000000000055.block: transaction 0: config" || !strings.Contains(c.Detail, "not signed as Admins asks") || rep.Config != 0 {
+	if c.Failures != 1 || c.Where != blocks.FileName(uint64(at))+": transaction 0: config" || !strings.Contains(c.Detail, "not signed as Admins asks") || rep.Config != 0 {
 		t.Errorf("%+v", c)
 	}
 }

@@ -23,7 +23,7 @@ import (
 // archive holds blocks/ and keys/ of a development network of five organisations (deploy/fabric) that was wiped after it.
 // On the channel: the market opened and listed a product; transactions with too few endorsers, one twice, one that
 // conflicts; a trade; a config update of the orderers' administrator (BatchTimeout); market's definition at sequence 2
-// with another policy; a trade. TestRecord of ledger/fabric makes it.
+// with another policy; a trade. TestRecord of ledger/fabric makes it anew.
 //
 //go:embed recording.tar.gz
 var archive []byte
@@ -31,9 +31,9 @@ var archive []byte
 // Facts about the recording, from the network's own client.
 const (
 	Channel   = "bund"
-	Genesis   = "b42d733c731d0a85f9661f52d4f8ec3ddef4b60bb9010c5e39ff578031e4f327" // hash of block 0
+	Genesis   = "68c87a126aef67600ac3cb29f0af5e679851d0cddebe87a6f6168389857cb17a" // hash of block 0
 	Entries   = 56
-	LastEntry = "fb6c30ac7e9e15d12371fa17aa09cc262452009b84b3b22bc07a7537343a2ea0" // hash
+	LastEntry = "7ca36dac4abf18af0e99dab87f8e2885b52a14601afdf0c101c690ac2adcb493" // hash
 )
 
 // Names of the definitions.
@@ -158,6 +158,22 @@ func (r *Recording) Find(flag byte, from int) (block, tx int) {
 		}
 	}
 	panic(fmt.Sprintf("no transaction with flag %d", flag))
+}
+
+// Update is the number of the block with the config update.
+func (r *Recording) Update() int {
+	for i := 1; i < len(r.Blocks); i++ {
+		var e common.Envelope
+		var payload common.Payload
+		var header common.ChannelHeader
+		must(proto.Unmarshal(r.Blocks[i].Data.Data[0], &e))
+		must(proto.Unmarshal(e.Payload, &payload))
+		must(proto.Unmarshal(payload.Header.ChannelHeader, &header))
+		if header.Type == int32(common.HeaderType_CONFIG) {
+			return i
+		}
+	}
+	panic("no config update")
 }
 
 func encode(m proto.Message) []byte {
