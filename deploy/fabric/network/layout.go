@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // layout is what a network consists of. It is written before anything else, so that an interrupted start is continued
@@ -16,7 +17,19 @@ type layout struct {
 	Organisations []Organisation `json:"organisations"`
 	Peers         []peer         `json:"peers"`
 	Definitions   []definition   `json:"definitions"`
+
+	Next   []definition `json:"next,omitempty"`   // what an upgrade is about to replace Definitions by
+	Adding *adding      `json:"adding,omitempty"` // the last of Peers, until it is one like the others
 }
+
+// adding is a peer that is being added.
+type adding struct {
+	Organisation string `json:"organisation"`
+	Snapshot     string `json:"snapshot,omitempty"` // folder of the snapshot that it begins with; "": the first block
+}
+
+// served lists the definitions that processes run for.
+func (l *layout) served() []definition { return slices.Concat(l.Definitions, l.Next) }
 
 // definition is a chaincode definition as it stands on the channel, or is to stand there.
 type definition struct {
