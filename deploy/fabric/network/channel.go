@@ -77,6 +77,9 @@ func (n *Network) joinOrderer(ctx context.Context, ch channel, i int) error {
 
 // joinPeer makes a peer take part in the channel from its first block on, unless it does.
 func (n *Network) joinPeer(ctx context.Context, ch channel, p peer) error {
+	if h, err := n.heightOf(ctx, ch.name, p); err == nil && h > 0 {
+		return nil
+	}
 	args := []string{"channel", "join", "-b", ch.genesis()}
 	if a := n.layout.Adding; a != nil && a.Snapshot != "" && p == n.layout.Peers[len(n.layout.Peers)-1] {
 		args = []string{"channel", "joinbysnapshot", "--snapshotpath", a.Snapshot}
