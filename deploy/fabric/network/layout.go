@@ -11,6 +11,7 @@ import (
 // layout is what a network consists of. It is written before anything else, so that an interrupted start is continued
 // and never guessed at.
 type layout struct {
+	Format        int            `json:"format"`
 	Ledger        string         `json:"ledger"`
 	BasePort      int            `json:"basePort"`
 	Orderers      int            `json:"orderers"`
@@ -21,6 +22,10 @@ type layout struct {
 	Next   []definition `json:"next,omitempty"`   // what an upgrade is about to replace Definitions by
 	Adding *adding      `json:"adding,omitempty"` // the last of Peers, until it is one like the others
 }
+
+// format counts the ways in which networks have been made that a later fabricnet can't go on with. Packages of the first
+// held addresses.
+const format = 2
 
 // adding is a peer that is being added.
 type adding struct {
@@ -48,7 +53,7 @@ const (
 )
 
 func newLayout(c Config, program string) *layout {
-	l := &layout{Ledger: c.Ledger, BasePort: c.BasePort, Orderers: c.Orderers, Organisations: Founders()}
+	l := &layout{Format: format, Ledger: c.Ledger, BasePort: c.BasePort, Orderers: c.Orderers, Organisations: Founders()}
 	for _, o := range l.Organisations {
 		l.Peers = append(l.Peers, peer{o.Name, 1})
 	}
@@ -81,6 +86,9 @@ func (l *layout) write(file string) error {
 
 // agrees says what of a configuration contradicts a network that exists. A zero value asks for what there is.
 func (l *layout) agrees(c Config) error {
+	if l.Format != format {
+		return errors.New("another version of fabricnet made it; fabricnet down --wipe removes it")
+	}
 	var errs []error
 	if c.BasePort != 0 && c.BasePort != l.BasePort {
 		errs = append(errs, fmt.Errorf("its base port is %d, not %d: addresses are in the channel's configuration", l.BasePort, c.BasePort))

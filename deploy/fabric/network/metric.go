@@ -48,7 +48,9 @@ lines:
 }
 
 // height is how many blocks of the market's channel a peer has, as it says itself.
-func (n *Network) height(ctx context.Context, p peer) (int, error) { return n.heightOf(ctx, mainChannel, p) }
+func (n *Network) height(ctx context.Context, p peer) (int, error) {
+	return n.heightOf(ctx, mainChannel, p)
+}
 
 func (n *Network) heightOf(ctx context.Context, channel string, p peer) (int, error) {
 	v, err := metric(ctx, n.layout.peerPorts(p).operations, "ledger_blockchain_height", `channel="`+channel+`"`)

@@ -207,6 +207,9 @@ func (n *Network) change(do func() error) error {
 	if n.layout, err = readLayout(n.path("layout.json")); err != nil {
 		return err
 	}
+	if err := n.layout.agrees(Config{}); err != nil {
+		return fmt.Errorf("couldn't change the network in %s: %w", n.dir, err)
+	}
 	n.began = time.Now()
 	return errors.Join(do(), n.plan())
 }

@@ -272,6 +272,24 @@ func TestForeignFolder(t *testing.T) {
 	}
 }
 
+// TestOtherFormat has a network left alone that this version can't go on with.
+func TestOtherFormat(t *testing.T) {
+	c := network.Config{Dir: t.TempDir()}
+	if err := os.WriteFile(filepath.Join(c.Dir, "layout.json"), []byte(`{"basePort": 17000}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n, err := network.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := network.Start(t.Context(), c); err == nil || !strings.Contains(err.Error(), "another version") {
+		t.Error(err)
+	}
+	if _, err := n.AddPeer(t.Context(), "venue", ""); err == nil || !strings.Contains(err.Error(), "another version") {
+		t.Error(err)
+	}
+}
+
 func TestCCPackage(t *testing.T) {
 	a, b1, err := network.CCPackage("market_1")
 	if err != nil {
