@@ -15,8 +15,9 @@ import (
 	"github.com/bund-exchange/bund/deploy/fabric/network"
 )
 
-// patience is how long a command may take. The longest, a start from nothing on a busy machine, takes a tenth of it.
-const patience = 3 * time.Minute
+// patience is how long a command may take. A start from nothing on a busy machine takes a tenth of it; a peer that reads a
+// long chain anew may need it, and is gone on with by the same command.
+const patience = 30 * time.Minute
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -50,8 +51,13 @@ type command struct {
 // options are what flags and arguments say.
 type options struct {
 	network.Config
-	arg  string
-	wipe bool
+	arg          string
+	wipe         bool
+	discard      bool
+	organisation string
+	snapshot     string
+	program      string
+	out, from    string
 }
 
 var commands = map[string]command{
@@ -64,6 +70,17 @@ var commands = map[string]command{
 	"status":  {run: status},
 	"restart": {takes: 1, run: restart},
 	"kill":    {takes: 1, run: kill},
+
+	"add-peer": {flags: func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.organisation, "org", "", "")
+		f.StringVar(&o.snapshot, "snapshot", "", "")
+	}, run: addPeer},
+	"upgrade":      {flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.program, "chaincode", "", "") }, run: upgrade},
+	"rotate":       {flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.organisation, "org", "", "") }, run: rotate},
+	"rebuild-peer": {takes: 1, flags: func(f *flag.FlagSet, o *options) { f.BoolVar(&o.discard, "discard", false, "") }, run: rebuildPeer},
+	"snapshot":     {takes: 1, run: snapshot},
+	"backup":       {flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.out, "out", "", "") }, run: backup},
+	"restore":      {flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.from, "from", "", "") }, run: restore},
 }
 
 func run(ctx context.Context, args []string) error {

@@ -3,6 +3,7 @@ package main_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,8 +49,10 @@ func TestKilledUp(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
-	for step := 1; step <= 3; step++ {
-		c := exec.Command(fabricnet, append([]string{"up", "--port", strconv.Itoa(base)}, args...)...)
+	// killed kills a command when it has said so many lines.
+	killed := func(lines int, command ...string) {
+		t.Helper()
+		c := exec.Command(fabricnet, append(command, args...)...)
 		out, err := c.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -59,15 +62,18 @@ func TestKilledUp(t *testing.T) {
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		lines := bufio.NewScanner(out)
-		for i := 0; i < step; i++ {
-			if !lines.Scan() {
+		said := bufio.NewScanner(out)
+		for range lines {
+			if !said.Scan() {
 				c.Wait()
-				t.Fatalf("step %d didn't come\n%s", step, errs.String())
+				t.Fatalf("%s ended before it said %d lines\n%s", command, lines, errs.String())
 			}
 		}
 		c.Process.Kill()
 		c.Wait()
+	}
+	for step := 1; step <= 3; step++ {
+		killed(step, "up", "--port", strconv.Itoa(base))
 		// The profile is written last: until then nobody takes the network for ready.
 		if _, err := os.Stat(filepath.Join(dir, "network.yaml")); err == nil {
 			t.Fatalf("ready after step %d", step)
@@ -93,5 +99,48 @@ func TestKilledUp(t *testing.T) {
 	}
 	if out, err := do("restart", "peer.nobody"); err == nil || !strings.Contains(out, "no process") {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	// An upgrade that is killed is finished by the next one.
+	program, err := os.ReadFile(filepath.Join(bin, "chaincode"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "chaincode")
+	if err := os.WriteFile(other, append(program, 0), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	killed(2, "upgrade", "--chaincode", other)
+	if out, err := do("upgrade", "--chaincode", other); err != nil || !strings.Contains(out, "at sequence 2") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := do("status"); err != nil || strings.Count(out, "pid ") != 14 {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := do("upgrade", "--chaincode", other); err != nil || !strings.Contains(out, "is in place") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	self := filepath.Join(t.TempDir(), "fabricnet")
+	if b, err := exec.Command("go", "build", "-o", self, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, b)
+	}
+	all, err := exec.Command(self, "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"up", "down", "status", "restart", "kill", "add-peer", "upgrade", "rotate", "rebuild-peer", "snapshot", "backup", "restore"} {
+		out, err := exec.Command(self, name, "--help").Output()
+		if err != nil || !strings.HasPrefix(string(out), "fabricnet "+name) || !strings.Contains(string(all), "  fabricnet "+name) {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+	for _, wrong := range []string{"add-peer", "rotate", "backup", "restore", "rebuild-peer", "snapshot", "upgrade x", "dance"} {
+		err := exec.Command(self, strings.Fields(wrong)...).Run()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 2 {
+			t.Errorf("%s: %v", wrong, err)
+		}
 	}
 }

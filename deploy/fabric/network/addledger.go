@@ -44,13 +44,13 @@ func (n *Network) AddLedger(ctx context.Context, name string) (*profile.Network,
 	var cs []definition
 	var approvals, commits errgroup.Group
 	for _, d := range n.layout.Definitions {
+		id, _, err := ccPackage(ccLabel(d))
+		if err != nil {
+			return nil, err
+		}
 		c := d
 		c.Policy, c.Sequence = both, 1
 		for _, p := range ch.peers {
-			id, _, err := ccPackage(ccLabel(d), loopback(n.layout.chaincodePort(p, d)))
-			if err != nil {
-				return nil, err
-			}
 			approvals.Go(func() error { return n.approve(ctx, ch, p, c, id) })
 		}
 		cs = append(cs, c)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -76,28 +77,40 @@ func (n *Network) joinOrderer(ctx context.Context, ch channel, i int) error {
 
 // joinPeer makes a peer take part in the channel from its first block on, unless it does.
 func (n *Network) joinPeer(ctx context.Context, ch channel, p peer) error {
-	_, err := n.as(ctx, p, "channel", "join", "-b", ch.genesis())
+	if h, err := n.heightOf(ctx, ch.name, p); err == nil && h > 0 {
+		return nil
+	}
+	args := []string{"channel", "join", "-b", ch.genesis()}
+	if a := n.layout.Adding; a != nil && a.Snapshot != "" && p == n.layout.Peers[len(n.layout.Peers)-1] {
+		args = []string{"channel", "joinbysnapshot", "--snapshotpath", a.Snapshot}
+	}
+	_, err := n.as(ctx, p, args...)
 	if err != nil && !strings.Contains(err.Error(), "already exists") {
 		return fmt.Errorf("couldn't join the peer of %s to the channel: %w", p.name(), err)
 	}
 	return nil
 }
 
-// install gives a peer a definition's package, unless it has it.
-func (n *Network) install(ctx context.Context, p peer, d definition) (id string, err error) {
-	id, pkg, err := ccPackage(ccLabel(d), loopback(n.layout.chaincodePort(p, d)))
+// install gives a peer a definition's package, unless it has it. The note of that lies with the peer's data: who loses
+// one loses both.
+func (n *Network) install(ctx context.Context, p peer, d definition) error {
+	file := n.path("peer."+p.name(), "data", "installed", ccLabel(d)+".tar.gz")
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	_, pkg, err := ccPackage(ccLabel(d))
 	if err != nil {
-		return "", err
+		return err
 	}
-	file := n.path("peer."+p.name(), ccLabel(d)+".tar.gz")
-	if err := replaceFile(file, pkg); err != nil {
-		return "", err
+	if err := n.writeConfig(filepath.Dir(file), ccLabel(d)+".half", pkg); err != nil {
+		return err
 	}
-	_, err = n.as(ctx, p, "lifecycle", "chaincode", "install", file)
+	half := filepath.Join(filepath.Dir(file), ccLabel(d)+".half")
+	_, err = n.as(ctx, p, "lifecycle", "chaincode", "install", half)
 	if err != nil && !strings.Contains(err.Error(), "already successfully installed") {
-		return "", fmt.Errorf("couldn't install %s on the peer of %s: %w", d.Name, p.name(), err)
+		return fmt.Errorf("couldn't install %s on the peer of %s: %w", d.Name, p.name(), err)
 	}
-	return id, nil
+	return os.Rename(half, file)
 }
 
 // sequence is that of the definition committed on a channel as a peer sees it, 0 when there is none.
@@ -117,9 +130,12 @@ func (n *Network) sequence(ctx context.Context, ch channel, p peer, name string)
 }
 
 func (n *Network) definitionArgs(ch channel, d definition) []string {
-	return append(n.toOrderer(), "-C", ch.name, "-n", d.Name, "--version", fmt.Sprint(d.Sequence), "--sequence", fmt.Sprint(d.Sequence),
+	return append(n.toOrderer(), "-C", ch.name, "-n", d.Name, "--version", version(d), "--sequence", fmt.Sprint(d.Sequence),
 		"--signature-policy", d.Policy)
 }
+
+// version names a definition's program.
+func version(d definition) string { return fmt.Sprintf("sha256-%.16s", d.Program) }
 
 // approve has a peer's organisation approve a definition, unless it has; the definition may be committed already.
 func (n *Network) approve(ctx context.Context, ch channel, p peer, d definition, id string) error {

@@ -6,19 +6,31 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// defineAll installs, approves and commits the definitions that are not committed on a channel yet.
-func (n *Network) defineAll(ctx context.Context, ch channel) error {
-	open, err := n.uncommitted(ctx, ch)
-	if err != nil {
-		return err
+// define installs definitions on a channel's endorsing peers, and approves and commits those that the channel holds an
+// older sequence of or none.
+func (n *Network) define(ctx context.Context, ch channel, ds []definition) error {
+	open := map[string]bool{}
+	for _, d := range ds {
+		s, err := n.sequence(ctx, ch, ch.peers[0], d.Name)
+		if err != nil {
+			return err
+		}
+		open[d.Name] = s < d.Sequence
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	for _, p := range n.endorsers(ch) {
-		for _, d := range open {
+		for _, d := range ds {
 			g.Go(func() error {
-				id, err := n.install(gctx, p, d)
-				if err != nil || p.Number > 1 {
+				if err := n.install(gctx, p, d); err != nil {
+					return err
+				}
+				// One approval holds for all peers of an organisation.
+				if !open[d.Name] || p.Number > 1 {
+					return nil
+				}
+				id, _, err := ccPackage(ccLabel(d))
+				if err != nil {
 					return err
 				}
 				return n.approve(gctx, ch, p, d, id)
@@ -28,27 +40,11 @@ func (n *Network) defineAll(ctx context.Context, ch channel) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return n.commitAll(ctx, ch, open)
-}
-
-// uncommitted lists the definitions of which a channel holds an older sequence or none.
-func (n *Network) uncommitted(ctx context.Context, ch channel) (open []definition, err error) {
-	for _, d := range n.layout.Definitions {
-		s, err := n.sequence(ctx, ch, ch.peers[0], d.Name)
-		if err != nil {
-			return nil, err
-		}
-		if s < d.Sequence {
-			open = append(open, d)
-		}
-	}
-	return open, nil
-}
-
-func (n *Network) commitAll(ctx context.Context, ch channel, ds []definition) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx = errgroup.WithContext(ctx)
 	for _, d := range ds {
-		g.Go(func() error { return n.commit(ctx, ch, n.endorsers(ch), d) })
+		if open[d.Name] {
+			g.Go(func() error { return n.commit(gctx, ch, n.endorsers(ch), d) })
+		}
 	}
 	return g.Wait()
 }

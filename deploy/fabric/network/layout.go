@@ -5,18 +5,36 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // layout is what a network consists of. It is written before anything else, so that an interrupted start is continued
 // and never guessed at.
 type layout struct {
+	Format        int            `json:"format"`
 	Ledger        string         `json:"ledger"`
 	BasePort      int            `json:"basePort"`
 	Orderers      int            `json:"orderers"`
 	Organisations []Organisation `json:"organisations"`
 	Peers         []peer         `json:"peers"`
 	Definitions   []definition   `json:"definitions"`
+
+	Next   []definition `json:"next,omitempty"`   // what an upgrade is about to replace Definitions by
+	Adding *adding      `json:"adding,omitempty"` // the last of Peers, until it is one like the others
 }
+
+// format counts the ways in which networks have been made that a later fabricnet can't go on with. Packages of the first
+// held addresses.
+const format = 2
+
+// adding is a peer that is being added.
+type adding struct {
+	Organisation string `json:"organisation"`
+	Snapshot     string `json:"snapshot,omitempty"` // folder of the snapshot that it begins with; "": the first block
+}
+
+// served lists the definitions that processes run for.
+func (l *layout) served() []definition { return slices.Concat(l.Definitions, l.Next) }
 
 // definition is a chaincode definition as it stands on the channel, or is to stand there.
 type definition struct {
@@ -35,7 +53,7 @@ const (
 )
 
 func newLayout(c Config, program string) *layout {
-	l := &layout{Ledger: c.Ledger, BasePort: c.BasePort, Orderers: c.Orderers, Organisations: Founders()}
+	l := &layout{Format: format, Ledger: c.Ledger, BasePort: c.BasePort, Orderers: c.Orderers, Organisations: Founders()}
 	for _, o := range l.Organisations {
 		l.Peers = append(l.Peers, peer{o.Name, 1})
 	}
@@ -68,6 +86,9 @@ func (l *layout) write(file string) error {
 
 // agrees says what of a configuration contradicts a network that exists. A zero value asks for what there is.
 func (l *layout) agrees(c Config) error {
+	if l.Format != format {
+		return errors.New("another version of fabricnet made it; fabricnet down --wipe removes it")
+	}
 	var errs []error
 	if c.BasePort != 0 && c.BasePort != l.BasePort {
 		errs = append(errs, fmt.Errorf("its base port is %d, not %d: addresses are in the channel's configuration", l.BasePort, c.BasePort))

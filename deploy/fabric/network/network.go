@@ -137,14 +137,15 @@ func create(c Config) (*Network, error) {
 		return nil, err
 	}
 	n.layout = newLayout(c, program)
-	return n, n.layout.write(n.path("layout.json"))
+	return n, n.writeLayout()
 }
 
 func (n *Network) say(format string, args ...any) {
 	fmt.Fprintf(n.config.Out, "%5.1f s  %s\n", time.Since(n.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// up does what is still to be done. Each step finds out for itself whether it was done before.
+// up does what is still to be done. Each step finds out for itself whether it was done before, so this also finishes a
+// change of the network that was interrupted.
 func (n *Network) up(ctx context.Context) error {
 	for _, d := range []string{"config", "run", "logs"} {
 		if err := os.MkdirAll(n.path(d), 0o700); err != nil {
@@ -152,6 +153,12 @@ func (n *Network) up(ctx context.Context) error {
 		}
 	}
 	if err := n.makeCrypto(ctx); err != nil {
+		return err
+	}
+	if err := n.finishRotations(ctx); err != nil {
+		return err
+	}
+	if err := n.issuePeers(); err != nil {
 		return err
 	}
 	if err := n.makeGenesis(ctx, n.main()); err != nil {
@@ -169,12 +176,45 @@ func (n *Network) up(ctx context.Context) error {
 		return err
 	}
 	n.say("everybody has joined the channel")
-	if err := n.defineAll(ctx, n.main()); err != nil {
+	if err := n.define(ctx, n.main(), n.layout.Definitions); err != nil {
 		return err
 	}
+	if n.layout.Next != nil {
+		if err := n.finishUpgrade(ctx); err != nil {
+			return err
+		}
+	}
 	n.say("both definitions are committed")
+	if n.layout.Adding != nil {
+		if err := n.finishAdding(ctx); err != nil {
+			return err
+		}
+	}
+	if err := n.endLeftovers(); err != nil {
+		return err
+	}
 	return n.Profile().Write(n.ProfileFile())
 }
+
+// change does something to the network that only one may do at a time. The layout is what it is now: somebody else may
+// have changed it since this Network was opened.
+func (n *Network) change(do func() error) error {
+	unlock, err := lock(n.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if n.layout, err = readLayout(n.path("layout.json")); err != nil {
+		return err
+	}
+	if err := n.layout.agrees(Config{}); err != nil {
+		return fmt.Errorf("couldn't change the network in %s: %w", n.dir, err)
+	}
+	n.began = time.Now()
+	return errors.Join(do(), n.plan())
+}
+
+func (n *Network) writeLayout() error { return n.layout.write(n.path("layout.json")) }
 
 // ProfileFile is the network's description for clients.
 func (n *Network) ProfileFile() string { return n.path("network.yaml") }
@@ -189,7 +229,7 @@ func (n *Network) plan() error {
 		ps = append(ps, n.peerProcess(p))
 	}
 	for _, p := range n.endorsers(n.main()) {
-		for _, d := range n.layout.Definitions {
+		for _, d := range n.layout.served() {
 			cc, err := n.chaincodeProcess(p, d)
 			if err != nil {
 				return err
@@ -259,6 +299,15 @@ func (n *Network) Process(name string) *Process {
 	return nil
 }
 
+// endLeftovers ends chaincode processes that nobody needs any more.
+func (n *Network) endLeftovers() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	return n.end(ctx, "chaincode.*", func(pidFile string) bool {
+		return !slices.ContainsFunc(n.processes, func(p *Process) bool { return p.pidFile == pidFile })
+	})
+}
+
 // stopWithin is how long a process may take to end by itself. An orderer or peer takes less than a second.
 const stopWithin = 20 * time.Second
 
@@ -277,23 +326,32 @@ func (n *Network) stop() error {
 	defer cancel()
 	var errs []error
 	for _, kind := range []string{"chaincode.*", "peer.*", "orderer.*"} {
-		// What runs is what has a pid file: an interrupted upgrade leaves more than the layout knows of.
-		files, err := filepath.Glob(n.path("run", kind+".pid"))
-		errs = append(errs, err)
-		var all sync.WaitGroup
-		ended := make([]error, len(files))
-		for i, f := range files {
-			all.Go(func() {
-				name := filepath.Base(f[:len(f)-len(".pid")])
-				if ended[i] = n.process(name, name, "").Stop(ctx); ended[i] == nil {
-					ended[i] = os.Remove(f)
-				}
-			})
-		}
-		all.Wait()
-		errs = append(errs, ended...)
+		errs = append(errs, n.end(ctx, kind, func(string) bool { return true }))
 	}
 	return errors.Join(errs...)
+}
+
+// end ends processes by their pid files: an interrupted upgrade leaves more than the layout knows of.
+func (n *Network) end(ctx context.Context, pattern string, chosen func(pidFile string) bool) error {
+	files, err := filepath.Glob(n.path("run", pattern+".pid"))
+	if err != nil {
+		return err
+	}
+	var all sync.WaitGroup
+	ended := make([]error, len(files))
+	for i, f := range files {
+		if !chosen(f) {
+			continue
+		}
+		all.Go(func() {
+			name := filepath.Base(f[:len(f)-len(".pid")])
+			if ended[i] = n.process(name, name, "").Stop(ctx); ended[i] == nil {
+				ended[i] = os.Remove(f)
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(ended...)
 }
 
 // Wipe ends all processes and removes the network with its whole ledger.

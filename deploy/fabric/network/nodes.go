@@ -1,9 +1,11 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // writeOrderer writes an orderer's configuration.
@@ -19,7 +21,7 @@ func (n *Network) writeOrderer(i int) error {
 	if err != nil {
 		return err
 	}
-	return n.writeConfig(name, "orderer.yaml", b)
+	return n.writeConfig(n.path(name), "orderer.yaml", b)
 }
 
 func (n *Network) ordererProcess(i int) *Process {
@@ -46,14 +48,14 @@ func (n *Network) writePeer(p peer) error {
 	if err != nil {
 		return err
 	}
-	return n.writeConfig(name, "core.yaml", b)
+	return errors.Join(n.writeConfig(n.path(name), "core.yaml", b), n.writeAddresses(p))
 }
 
 func (n *Network) peerProcess(p peer) *Process {
 	name, at := "peer."+p.name(), n.layout.peerPorts(p)
 	r := n.process(name, name, n.tools("peer"), "node", "start")
 	r.Ports = []int{at.listen, at.chaincode, at.operations}
-	r.env = []string{"FABRIC_CFG_PATH=" + n.path(name)}
+	r.env = []string{"FABRIC_CFG_PATH=" + n.path(name), "CHAINCODE_ADDRESSES=" + n.addressesDir(p)}
 	return r
 }
 
@@ -62,15 +64,18 @@ func ccLabel(d definition) string { return fmt.Sprintf("%s_%d_%.12s", d.Name, d.
 
 // chaincodeProcess gives the process that serves a definition to one peer.
 func (n *Network) chaincodeProcess(p peer, d definition) (*Process, error) {
-	address := loopback(n.layout.chaincodePort(p, d))
-	id, _, err := ccPackage(ccLabel(d), address)
+	id, _, err := ccPackage(ccLabel(d))
 	if err != nil {
 		return nil, err
 	}
 	name := fmt.Sprintf("chaincode.%s.%s", p.name(), d.Name)
-	r := n.process(name, fmt.Sprintf("%s-%d", name, d.Sequence), programFile(n.dir, d.Program))
+	stem := fmt.Sprintf("%s-%d", name, d.Sequence)
+	if slices.Contains(n.layout.Next, d) {
+		name = stem
+	}
+	r := n.process(name, stem, programFile(n.dir, d.Program))
 	r.Ports = []int{n.layout.chaincodePort(p, d)}
-	r.env = []string{"CHAINCODE_ID=" + id, "CHAINCODE_SERVER_ADDRESS=" + address, "BUND_DEFINITION=" + d.Name,
+	r.env = []string{"CHAINCODE_ID=" + id, "CHAINCODE_SERVER_ADDRESS=" + loopback(r.Ports[0]), "BUND_DEFINITION=" + d.Name,
 		"BUND_LEDGER=" + n.layout.Ledger, "BUND_VENUE_MSP=" + venueMSP, "BUND_OTHER=" + d.Other}
 	return r, nil
 }
@@ -82,10 +87,10 @@ func (n *Network) process(name, stem, program string, args ...string) *Process {
 }
 
 func (n *Network) writeConfig(dir, name string, b []byte) error {
-	if err := os.MkdirAll(n.path(dir), 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return replaceFile(n.path(dir, name), b)
+	return replaceFile(filepath.Join(dir, name), b)
 }
 
 func (n *Network) tools(name string) string { return filepath.Join(n.config.Tools, name) }
