@@ -339,11 +339,12 @@ func TestReplicas(t *testing.T) {
 		t.Errorf("b serves a tile that it can't compare: status %d", status)
 	}
 
-	// a loses the sessions of its jobs while it works, and goes on to serve. b's ledger catches up only now.
+	// a loses the sessions of its jobs while it works, and goes on to serve. b, whose turn it is, is behind what was done.
 	s.terminate("a", false)
 	admit(a, "丁")
-	s.lags["b"].set(upToDate)
 	s.allBy("b")
+	s.until("b waits for its ledger", func() bool { return strings.Contains(b.log.text(), "the projection is ahead of the ledger here") })
+	s.lags["b"].set(upToDate)
 	admit(b, "戊")
 	s.same(size, a, b)
 	s.upTo(node, size)
