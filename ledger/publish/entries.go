@@ -33,7 +33,7 @@ const maxWait = 30 * time.Second
 // Next advances over withheld bodies, so that asking from Next comes to the end. When the ledger has nothing at from,
 // the request is held for up to wait, then answered with an empty page. Entries are served as soon as they are durable,
 // ahead of the checkpoint: a stop order must not wait for one.
-func (p *Publisher) EntriesHandler(a Audience) http.Handler {
+func (f *face) EntriesHandler(a Audience) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
@@ -50,10 +50,10 @@ func (p *Publisher) EntriesHandler(a Audience) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		g, err := p.page(r.Context(), q, func(e *ledger.Entry) bool { return a.MayRead(caller, e) })
+		g, err := f.page(r.Context(), q, func(e *ledger.Entry) bool { return a.MayRead(caller, e) })
 		if err != nil {
 			if r.Context().Err() == nil {
-				p.cfg.Log.ErrorContext(r.Context(), "couldn't read entries", "from", q.from, "err", err)
+				f.cfg.Log.ErrorContext(r.Context(), "couldn't read entries", "from", q.from, "err", err)
 			}
 			http.Error(w, "couldn't read entries", http.StatusServiceUnavailable)
 			return
@@ -103,15 +103,15 @@ func parseEntriesQuery(raw string) (entriesQuery, error) {
 	return q, nil
 }
 
-func (p *Publisher) page(ctx context.Context, q entriesQuery, mayRead func(*ledger.Entry) bool) (Page, error) {
-	height, err := p.waitHeight(ctx, q.from, q.wait)
+func (f *face) page(ctx context.Context, q entriesQuery, mayRead func(*ledger.Entry) bool) (Page, error) {
+	height, err := f.waitHeight(ctx, q.from, q.wait)
 	if err != nil {
 		return Page{}, err
 	}
 	g := Page{From: q.from, Next: q.from}
 	to := min(q.to, height, q.from+MaxPagePositions)
 	for size := 0; g.Next < to; {
-		es, err := p.src.Entries(ctx, g.Next, int(min(to-g.Next, 256)))
+		es, err := f.src.Entries(ctx, g.Next, int(min(to-g.Next, 256)))
 		if err != nil {
 			return Page{}, err
 		}
@@ -133,19 +133,19 @@ func (p *Publisher) page(ctx context.Context, q entriesQuery, mayRead func(*ledg
 }
 
 // waitHeight gives the ledger's height, waiting until it passes from, at most d.
-func (p *Publisher) waitHeight(ctx context.Context, from uint64, d time.Duration) (uint64, error) {
-	height, err := p.src.Height(ctx)
+func (f *face) waitHeight(ctx context.Context, from uint64, d time.Duration) (uint64, error) {
+	height, err := f.src.Height(ctx)
 	if err != nil || height > from || d == 0 {
 		return height, err
 	}
 	waiting, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	defer context.AfterFunc(p.stopped, cancel)() // Close must not wait for readers
-	if err := p.src.Wait(waiting, from); err != nil && waiting.Err() == nil {
+	defer context.AfterFunc(f.stopped, cancel)()
+	if err := f.src.Wait(waiting, from); err != nil && waiting.Err() == nil {
 		return 0, err
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	return p.src.Height(ctx)
+	return f.src.Height(ctx)
 }

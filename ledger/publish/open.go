@@ -146,14 +146,12 @@ func (p *Publisher) refuseConflict(which ...error) error {
 
 // prepare checks the configuration's keys; it reads nothing.
 func prepare(cfg Config, src Source, f files) (*Publisher, error) {
-	p := &Publisher{cfg: cfg, src: src, fs: f}
+	p := &Publisher{face: face{cfg: cfg, src: src, fs: f}}
 	p.stopped, p.stop = context.WithCancel(context.Background())
-	keys := make([]string, len(cfg.Witnesses))
-	for i, w := range cfg.Witnesses {
-		keys[i] = w.Key
-	}
+	p.newest = func(context.Context, uint64) (Head, bool) { return p.Head() }
+	p.cosign = p.Cosign
 	var err error
-	if p.policy, err = NewPolicy(cfg.LogKey, keys, cfg.Quorum); err != nil {
+	if p.policy, err = cfg.policy(); err != nil {
 		return nil, err
 	}
 	if v := p.policy.Log; v.Name() != cfg.Ledger || v.Name() != cfg.Signer.Name() || v.KeyHash() != cfg.Signer.KeyHash() {
@@ -244,11 +242,8 @@ func (p *Publisher) compare(ctx context.Context) error {
 		return fmt.Errorf("%w: own checkpoint in %s: %w", ErrDiffers, p.cfg.Dir, err)
 	}
 	p.opening.Published = h.Size
-	if p.tree, err = resumeTree(ctx, p.fs, h.Size); err != nil {
-		return fmt.Errorf("%w: tiles at size %d: %w", ErrDiffers, h.Size, err)
-	}
-	if got := p.tree.root(); got != h.Root {
-		return fmt.Errorf("%w: tiles give root %x at size %d, the checkpoint says %x", ErrDiffers, got, h.Size, h.Root)
+	if p.tree, err = compareTiles(ctx, p.fs, h); err != nil {
+		return err
 	}
 	if height < h.Size {
 		return fmt.Errorf("%w: %d entries, %d published", ErrBehind, height, h.Size)
@@ -263,27 +258,45 @@ func (p *Publisher) compare(ctx context.Context) error {
 			return err
 		}
 	}
-	es, err := p.src.Entries(ctx, h.Size-1, 1)
-	if err != nil || len(es) != 1 || es[0].Position != h.Size-1 {
-		return fmt.Errorf("couldn't read entry %d: %w", h.Size-1, errors.Join(err, ctx.Err()))
-	}
-	leaf, err := p.leaf(h.Size-1, h.Size)
+	p.prev, err = compareLast(ctx, p.fs, p.src, h.Size)
+	return err
+}
+
+// compareTiles gives the tree that the tiles are at a checkpoint's size, which must have its root.
+func compareTiles(ctx context.Context, f files, h Head) (*tree, error) {
+	t, err := resumeTree(ctx, f, h.Size)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDiffers, err)
+		return nil, fmt.Errorf("%w: tiles at size %d: %w", ErrDiffers, h.Size, err)
+	}
+	if got := t.root(); got != h.Root {
+		return nil, fmt.Errorf("%w: tiles give root %x at size %d, the checkpoint says %x", ErrDiffers, got, h.Size, h.Root)
+	}
+	return t, nil
+}
+
+// compareLast holds the last leaf of a tree of so many entries, at least one, against the ledger, which has it, and gives
+// the entry's chain hash.
+func compareLast(ctx context.Context, f files, src Source, size uint64) (hash [32]byte, err error) {
+	es, err := src.Entries(ctx, size-1, 1)
+	if err != nil || len(es) != 1 || es[0].Position != size-1 {
+		return hash, fmt.Errorf("couldn't read entry %d: %w", size-1, errors.Join(err, ctx.Err()))
+	}
+	leaf, err := readLeaf(f, size-1, size)
+	if err != nil {
+		return hash, fmt.Errorf("%w: %w", ErrDiffers, err)
 	}
 	if string(leaf) != string(ledger.Leaf(es[0].Encoded, es[0].Entry)) {
-		return fmt.Errorf("%w: entry %d isn't the one published", ErrDiffers, h.Size-1)
+		return hash, fmt.Errorf("%w: entry %d isn't the one published", ErrDiffers, size-1)
 	}
 	// The bundle must be what the tiles have hashed.
-	tiles, err := resumeLeafHash(p.fs, h.Size)
+	tiles, err := resumeLeafHash(f, size)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDiffers, err)
+		return hash, fmt.Errorf("%w: %w", ErrDiffers, err)
 	}
 	if string(tiles) != string(LeafHash(leaf)) {
-		return fmt.Errorf("%w: leaf %d isn't the one in the tiles", ErrDiffers, h.Size-1)
+		return hash, fmt.Errorf("%w: leaf %d isn't the one in the tiles", ErrDiffers, size-1)
 	}
-	p.prev = es[0].Hash
-	return nil
+	return es[0].Hash, nil
 }
 
 // findEpoch looks for losses that were accepted behind the published head: the witnesses are asked as the log that this
@@ -324,14 +337,14 @@ func (p *Publisher) compareAll(ctx context.Context, h Head) error {
 	return nil
 }
 
-// leaf reads one leaf of the published tree of a size.
-func (p *Publisher) leaf(index, size uint64) ([]byte, error) {
+// readLeaf reads one leaf of the published tree of a size.
+func readLeaf(f files, index, size uint64) ([]byte, error) {
 	n := index / 256
 	w := uint8(0)
 	if n == size/256 {
 		w = uint8(size % 256)
 	}
-	leaves, err := readBundle(p.fs, n, w)
+	leaves, err := readBundle(f, n, w)
 	if err != nil {
 		return nil, err
 	}

@@ -26,33 +26,38 @@ func consistency(ctx context.Context, f files, from, to uint64) ([][]byte, error
 }
 
 // Consistency proves that the tree of size from is a prefix of the tree of size to, which must be published.
-func (p *Publisher) Consistency(ctx context.Context, from, to uint64) ([][]byte, error) {
-	if h, _ := p.Head(); to > h.Size {
+func (f *face) Consistency(ctx context.Context, from, to uint64) ([][]byte, error) {
+	if h, _ := f.newest(ctx, to); to > h.Size {
 		return nil, fmt.Errorf("size %d isn't published, only %d", to, h.Size)
 	}
-	return consistency(ctx, p.fs, from, to)
+	return consistency(ctx, f.fs, from, to)
 }
 
 // Inclusion proves that the leaf at index is in the tree of a published size.
-func (p *Publisher) Inclusion(ctx context.Context, index, size uint64) ([][]byte, error) {
-	if h, _ := p.Head(); size > h.Size || index >= size {
+func (f *face) Inclusion(ctx context.Context, index, size uint64) ([][]byte, error) {
+	h, _ := f.newest(ctx, size)
+	return f.inclusion(ctx, h, index, size)
+}
+
+func (f *face) inclusion(ctx context.Context, h Head, index, size uint64) ([][]byte, error) {
+	if size > h.Size || index >= size {
 		return nil, fmt.Errorf("leaf %d in size %d isn't published, only %d", index, size, h.Size)
 	}
-	pb, err := client.NewProofBuilder(ctx, size, tileFetcher(p.fs))
+	pb, err := client.NewProofBuilder(ctx, size, tileFetcher(f.fs))
 	if err != nil {
 		return nil, fmt.Errorf("couldn't build an inclusion proof: %w", err)
 	}
-	h, err := pb.InclusionProof(ctx, index)
+	hashes, err := pb.InclusionProof(ctx, index)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't build an inclusion proof: %w", err)
 	}
-	return h, nil
+	return hashes, nil
 }
 
 // Proof gives a proof file of the leaf at index against the published checkpoint, with the cosignatures that it has.
-func (p *Publisher) Proof(ctx context.Context, index uint64) (Proof, error) {
-	h, _ := p.Head()
-	hashes, err := p.Inclusion(ctx, index, h.Size)
+func (f *face) Proof(ctx context.Context, index uint64) (Proof, error) {
+	h, _ := f.newest(ctx, index+1)
+	hashes, err := f.inclusion(ctx, h, index, h.Size)
 	if err != nil {
 		return Proof{}, err
 	}

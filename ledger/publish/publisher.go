@@ -57,9 +57,7 @@ type Witness struct {
 
 // Publisher keeps a tlog up with a Source. One per folder. Safe for concurrent use.
 type Publisher struct {
-	cfg       Config
-	src       Source
-	fs        files
+	face
 	lock      *os.File
 	policy    Policy
 	witnesses []*witness
@@ -76,11 +74,8 @@ type Publisher struct {
 
 	head atomic.Pointer[Head] // published, durable; nil before the first checkpoint
 
-	roundMu sync.Mutex
-	round   *round // next synchronous round, not yet begun
-	wg      sync.WaitGroup
-	stop    context.CancelFunc
-	stopped context.Context
+	rounds rounds
+	stop   context.CancelFunc
 }
 
 // Status is how publication stands.
@@ -127,6 +122,15 @@ func (c *Config) fill() error {
 		c.Log = slog.Default()
 	}
 	return nil
+}
+
+// policy is whose signatures count.
+func (c *Config) policy() (Policy, error) {
+	keys := make([]string, len(c.Witnesses))
+	for i, w := range c.Witnesses {
+		keys[i] = w.Key
+	}
+	return NewPolicy(c.LogKey, keys, c.Quorum)
 }
 
 // Head is the published checkpoint; false before the first.
@@ -370,10 +374,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // Close waits for rounds in progress and gives the folder free. Run must have ended.
 func (p *Publisher) Close() error {
-	p.roundMu.Lock()
-	p.stop()
-	p.roundMu.Unlock()
-	p.wg.Wait()
+	p.rounds.close(p.stop)
 	if p.lock == nil {
 		return nil
 	}

@@ -58,28 +58,57 @@ func (p *Publisher) collectCosignatures(ctx context.Context, c Checkpoint, signe
 	return note.Sign(n)
 }
 
-// round is one synchronous round that callers wait for.
+// Cosign publishes everything that the ledger has and gets it cosigned in a round that begins after the call. Callers
+// that come while a round runs share the next one, so that any number of them cost two rounds at a time.
+func (p *Publisher) Cosign(ctx context.Context) (Head, error) {
+	return p.rounds.join(ctx, p.stopped, func(ctx context.Context) (Head, error) {
+		if err := p.step(ctx, true); err != nil {
+			return Head{}, err
+		}
+		h, ok := p.Head()
+		if !ok {
+			return Head{}, errors.New("nothing is published yet")
+		}
+		return h, nil
+	})
+}
+
+// rounds lets callers share what each of them needs to begin after its call: those that come while one runs get the next.
+type rounds struct {
+	running sync.Mutex // held by the one that runs
+	mu      sync.Mutex
+	next    *round // not yet begun
+	wg      sync.WaitGroup
+}
+
 type round struct {
 	done chan struct{}
 	head Head
 	err  error
 }
 
-// Cosign publishes everything that the ledger has and gets it cosigned in a round that begins after the call. Callers
-// that come while a round runs share the next one, so that any number of them cost two rounds at a time.
-func (p *Publisher) Cosign(ctx context.Context) (Head, error) {
-	p.roundMu.Lock()
-	if p.stopped.Err() != nil {
-		p.roundMu.Unlock()
+// join waits for a round that begins after the call. It runs until it is done or owner, which bounds all of them, ends.
+func (q *rounds) join(ctx, owner context.Context, run func(context.Context) (Head, error)) (Head, error) {
+	q.mu.Lock()
+	if owner.Err() != nil {
+		q.mu.Unlock()
 		return Head{}, errors.New("publication is closed")
 	}
-	r := p.round
+	r := q.next
 	if r == nil {
 		r = &round{done: make(chan struct{})}
-		p.round = r
-		p.wg.Go(func() { p.runRound(r) })
+		q.next = r
+		q.wg.Go(func() {
+			defer close(r.done)
+			q.running.Lock()
+			defer q.running.Unlock()
+			q.mu.Lock() // taken off before it begins, so that later callers get another
+			q.next = nil
+			q.mu.Unlock()
+			r.head, r.err = run(owner)
+		})
 	}
-	p.roundMu.Unlock()
+	q.mu.Unlock()
 	select {
 	case <-ctx.Done():
 		return Head{}, ctx.Err()
@@ -88,19 +117,10 @@ func (p *Publisher) Cosign(ctx context.Context) (Head, error) {
 	}
 }
 
-func (p *Publisher) runRound(r *round) {
-	defer close(r.done)
-	p.mu.Lock() // wait for the step in progress, then take the round off, so that later callers get the next
-	p.roundMu.Lock()
-	p.round = nil
-	p.roundMu.Unlock()
-	p.mu.Unlock()
-	if r.err = p.step(p.stopped, true); r.err != nil {
-		return
-	}
-	h, ok := p.Head()
-	if !ok {
-		r.err = errors.New("nothing is published yet")
-	}
-	r.head = h
+// close lets no more begin and waits for those that have.
+func (q *rounds) close(stop context.CancelFunc) {
+	q.mu.Lock()
+	stop()
+	q.mu.Unlock()
+	q.wg.Wait()
 }

@@ -1,13 +1,27 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+	"math"
 	"net/http"
 	"strconv"
 
 	"github.com/transparency-dev/tessera/api/layout"
 )
+
+// face is what the publisher of a log and every reader of its folder serve.
+type face struct {
+	cfg     Config
+	src     Source
+	fs      files
+	stopped context.Context // of the owner: Close must not wait for readers
+
+	// newest is the head that is shown. One that has so many entries already needn't be looked for anew.
+	newest func(ctx context.Context, size uint64) (Head, bool)
+	cosign func(context.Context) (Head, error)
+}
 
 // Handler serves the log to everybody, after C2SP tlog-tiles:
 //
@@ -17,11 +31,11 @@ import (
 //	POST /cosign                         a checkpoint whose cosignatures were asked for after the request came
 //
 // Only what the published checkpoint covers is served: nobody reads a tile that is being written.
-func (p *Publisher) Handler() http.Handler {
+func (f *face) Handler() http.Handler {
 	m := http.NewServeMux()
-	m.HandleFunc("GET /checkpoint", p.serveCheckpoint)
-	m.HandleFunc("GET /tile/{level}/{index...}", p.serveTile)
-	m.HandleFunc("POST /cosign", p.serveCosign)
+	m.HandleFunc("GET /checkpoint", f.serveCheckpoint)
+	m.HandleFunc("GET /tile/{level}/{index...}", f.serveTile)
+	m.HandleFunc("POST /cosign", f.serveCosign)
 	return m
 }
 
@@ -32,8 +46,8 @@ func writeCheckpoint(w http.ResponseWriter, h Head) {
 	w.Write(h.Signed)
 }
 
-func (p *Publisher) serveCheckpoint(w http.ResponseWriter, r *http.Request) {
-	h, ok := p.Head()
+func (f *face) serveCheckpoint(w http.ResponseWriter, r *http.Request) {
+	h, ok := f.newest(r.Context(), math.MaxUint64)
 	if !ok {
 		http.Error(w, "nothing is published yet", http.StatusNotFound)
 		return
@@ -41,11 +55,11 @@ func (p *Publisher) serveCheckpoint(w http.ResponseWriter, r *http.Request) {
 	writeCheckpoint(w, h)
 }
 
-func (p *Publisher) serveCosign(w http.ResponseWriter, r *http.Request) {
-	h, err := p.Cosign(r.Context())
+func (f *face) serveCosign(w http.ResponseWriter, r *http.Request) {
+	h, err := f.cosign(r.Context())
 	if err != nil {
 		if r.Context().Err() == nil {
-			p.cfg.Log.ErrorContext(r.Context(), "couldn't cosign on request", "err", err)
+			f.cfg.Log.ErrorContext(r.Context(), "couldn't cosign on request", "err", err)
 		}
 		http.Error(w, "couldn't get the checkpoint cosigned", http.StatusServiceUnavailable)
 		return
@@ -55,7 +69,7 @@ func (p *Publisher) serveCosign(w http.ResponseWriter, r *http.Request) {
 
 // serveTile reads a file only under the name that it makes itself from the numbers in the path, and only if the path
 // is that name: no other spelling, no dots, no separators.
-func (p *Publisher) serveTile(w http.ResponseWriter, r *http.Request) {
+func (f *face) serveTile(w http.ResponseWriter, r *http.Request) {
 	level, path := r.PathValue("level"), r.PathValue("index")
 	index, width, err := layout.ParseTileIndexPartial(path)
 	if err != nil || path != layout.NWithSuffix(0, index, width) {
@@ -73,18 +87,22 @@ func (p *Publisher) serveTile(w http.ResponseWriter, r *http.Request) {
 		}
 		name = layout.TilePath(lv, index, width)
 	}
-	h, _ := p.Head()
-	if !covered(h.Size, lv, index, width) {
+	size, ok := tileSize(lv, index, width)
+	if !ok {
 		http.NotFound(w, r)
 		return
 	}
-	b, err := p.fs.Read(name)
+	if h, _ := f.newest(r.Context(), size); h.Size < size {
+		http.NotFound(w, r)
+		return
+	}
+	b, err := f.fs.Read(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		http.NotFound(w, r) // a collected partial tile: the reader asks for the full one
 		return
 	}
 	if err != nil {
-		p.cfg.Log.ErrorContext(r.Context(), "couldn't read a tile", "name", name, "err", err)
+		f.cfg.Log.ErrorContext(r.Context(), "couldn't read a tile", "name", name, "err", err)
 		http.Error(w, "couldn't read the tile", http.StatusInternalServerError)
 		return
 	}
@@ -94,14 +112,18 @@ func (p *Publisher) serveTile(w http.ResponseWriter, r *http.Request) {
 	w.Write(b)
 }
 
-// covered reports whether a tile of width (0 = full) is part of the tree of size.
-func covered(size, level, index uint64, width uint8) bool {
-	if level > 7 {
-		return false // 2^63 leaves need no tile above level 7
+// tileSize is the size of the smallest tree that a tile of width (0 = full) is part of; false when no tree has it.
+func tileSize(level, index uint64, width uint8) (uint64, bool) {
+	if level > 7 { // 2^63 leaves need no tile above level 7
+		return 0, false
 	}
-	n := size >> (layout.TileHeight * level) // hashes at this level
-	if width > 0 {
-		return n/layout.TileWidth > index || n/layout.TileWidth == index && n%layout.TileWidth >= uint64(width)
+	w := uint64(width)
+	if w == 0 {
+		w = layout.TileWidth
 	}
-	return n/layout.TileWidth > index
+	most := uint64(1<<63) >> (layout.TileHeight * level) // hashes at this level
+	if index >= most/layout.TileWidth+1 || index*layout.TileWidth+w > most {
+		return 0, false
+	}
+	return (index*layout.TileWidth + w) << (layout.TileHeight * level), true
 }

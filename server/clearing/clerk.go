@@ -89,9 +89,14 @@ const lockName = "clearing"
 // rest is the time between two looks at least: a busy ledger grows all the time.
 const rest = 200 * time.Millisecond
 
-// Run looks at once, then whenever the ledger has grown and at least every c.Every, until ctx ends. Failures are logged
-// and tried again: none of this work is lost by waiting.
+// Run looks at once, then whenever the ledger has grown and at least every c.Every, until ctx ends. On several replicas
+// one of them does; of two that overlap the ledger refuses the one that comes late. Failures are logged and tried again:
+// none of this work is lost by waiting.
 func (c *Clerk) Run(ctx context.Context) error {
+	return pg.Hold(ctx, c.DB, lockName, c.Log, c.look)
+}
+
+func (c *Clerk) look(ctx context.Context) error {
 	every := c.Every
 	if every == 0 {
 		every = time.Minute
@@ -99,7 +104,7 @@ func (c *Clerk) Run(ctx context.Context) error {
 	for {
 		next, err := c.projected(ctx)
 		if err == nil {
-			_, err = pg.WithLock(ctx, c.DB, lockName, c.RunOnce)
+			err = c.RunOnce(ctx)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()

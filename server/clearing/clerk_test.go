@@ -436,12 +436,98 @@ func TestTwoClerks(t *testing.T) {
 	}
 }
 
+// The working clerk's session ends under it: the other takes over, and for a moment there may be two. The ledger takes each
+// thing once.
+func TestClerkIsTakenOver(t *testing.T) {
+	o := open(t)
+	ctx, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	o.Project()
+	ended := make(chan error, 3)
+	go func() { ended <- o.Projector.Run(ctx) }()
+	desks := [2]*watched{}
+	for i := range desks {
+		desks[i] = &watched{desk: o.clerk.Desk}
+		c := &clearing.Clerk{DB: o.DB, Desk: desks[i], Openings: o.openings, Projection: o.Projector, Ledger: projectiontest.LedgerID,
+			Key: o.Venue.Machine, Now: time.Now, Log: o.clerk.Log, Every: 5 * time.Millisecond}
+		go func() { ended <- c.Run(ctx) }()
+	}
+	until := func(ok func() bool) {
+		t.Helper()
+		for !ok() {
+			if ctx.Err() != nil {
+				t.Fatal("it doesn't come to that")
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	d := o.agree(func(*contracts.Terms) {})
+	o.deposit(d, 1_000_000)
+	until(func() bool { return o.grant(d).State == contracts.GrantActive })
+	first, second := desks[0], desks[1]
+	if second.accepted()["grant.activate"] == 1 {
+		first, second = second, first
+	}
+	// waiting is the session of the clerk that waits for its turn.
+	waiting := func() (pid int) {
+		var pids []int
+		o.Must(o.DB.Select(&pids, `SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
+			WHERE locktype = 'advisory' AND NOT granted AND datname = current_database() AND application_name LIKE '%job clearing'`))
+		if len(pids) == 1 {
+			return pids[0]
+		}
+		return 0
+	}
+	until(func() bool { return waiting() != 0 })
+	seconds := waiting()
+	const terminate = `SELECT count(pg_terminate_backend(pid)) FROM pg_locks JOIN pg_stat_activity USING (pid)
+		WHERE locktype = 'advisory' AND granted AND datname = current_database() AND application_name LIKE '%job clearing'`
+	var ends int
+	if err := o.DB.Get(&ends, terminate); err != nil || ends != 1 {
+		t.Fatalf("%d sessions ended: %v", ends, err)
+	}
+	o.used(d, 1, false, 6_300) // whoever does it: the first learns of its loss within seconds
+	until(func() bool { return o.grant(d).Warned == contractstest.Rules().WarnPercents[0] })
+	until(func() bool { pid := waiting(); return pid != 0 && pid != seconds }) // it waits again, behind the second
+	for i, calls := range []int64{10_400, 12_000} {
+		o.used(d, 1, false, calls)
+		until(func() bool { return o.grant(d).Warned == contractstest.Rules().WarnPercents[i+1] })
+	}
+	o.used(d, 1, false, 12_700)
+	until(func() bool { return o.grant(d).State == contracts.GrantOnHold })
+	o.deposit(d, 2_000_000)
+	until(func() bool { return o.grant(d).State == contracts.GrantActive })
+	stop()
+	for range 3 {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v", err)
+		}
+	}
+	total := first.accepted()
+	for kind, n := range second.accepted() {
+		total[kind] += n
+	}
+	if want := map[string]int{"grant.activate": 1, "grant.warn": 3, "grant.hold": 1, "grant.release": 1}; !maps.Equal(total, want) {
+		t.Errorf("the ledger has taken %v, want %v", total, want)
+	}
+	if by := second.accepted(); by["grant.warn"] < 2 || by["grant.hold"] != 1 || by["grant.release"] != 1 {
+		t.Errorf("the second has done %v", by)
+	}
+}
+
 // watched counts what clerks ask for and what of it is refused.
 type watched struct {
 	desk    clearing.Desk
 	mu      sync.Mutex
 	asked   map[string]int
 	refused int
+	taken   map[string]int
+}
+
+func (w *watched) accepted() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.taken)
 }
 
 func (w *watched) Submit(ctx context.Context, sub contracts.Submission) (*ledger.Receipt, error) {
@@ -453,11 +539,13 @@ func (w *watched) Submit(ctx context.Context, sub contracts.Submission) (*ledger
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.asked == nil {
-		w.asked = map[string]int{}
+		w.asked, w.taken = map[string]int{}, map[string]int{}
 	}
 	w.asked[cmd.Kind]++
 	if err != nil {
 		w.refused++
+	} else if !r.Repeated {
+		w.taken[cmd.Kind]++
 	}
 	return r, err
 }

@@ -41,11 +41,15 @@ const (
 	anchorLooks = time.Minute // between two looks at most
 )
 
-// Run anchors what is new, until ctx ends. On several replicas one of them works at a time. Failures are logged and tried
-// again: nothing is lost by waiting.
+// Run anchors what is new, until ctx ends. On several replicas one of them works at a time: two at once would be harmless.
+// Failures are logged and tried again: nothing is lost by waiting.
 func (a *Anchorer) Run(ctx context.Context) error {
+	return pg.Hold(ctx, a.Reads.DB, anchorLock, a.Log, a.look)
+}
+
+func (a *Anchorer) look(ctx context.Context) error {
 	for {
-		if _, err := pg.WithLock(ctx, a.Reads.DB, anchorLock, a.RunOnce); err != nil && ctx.Err() == nil {
+		if err := a.RunOnce(ctx); err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "supervisors' reads couldn't be anchored; it is tried again", "err", err)
 		}
 		select {

@@ -126,10 +126,12 @@ func acceptLoss(c *command, cfg *Config, file string) error {
 	if err != nil {
 		return fmt.Errorf("couldn't accept the loss: %w", err)
 	}
-	if m.pub, err = publish.Open(c.ctx, m.publishConfig(), m.ledger); err != nil {
+	p, err := publish.Open(c.ctx, m.publishConfig(), m.ledger)
+	if err != nil {
 		return fmt.Errorf("the loss is accepted at %d, but couldn't publish it (give the same file again): %w", r.Position, err)
 	}
-	o := m.pub.Opening()
+	m.pub = p // closed before the ledger
+	o := p.Opening()
 	fmt.Fprintf(c.out, "entries %d to %d are lost, accepted at %d: the log is in epoch %d\n", b.RestoredSize, b.CosignedSize-1, r.Position, o.Epoch)
 	for _, w := range o.Waiting {
 		fmt.Fprintf(c.out, "witness %s cosigns again when its operator has said bundaudit witness-accept\n", w)

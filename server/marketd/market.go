@@ -17,6 +17,7 @@ import (
 	"github.com/bund-exchange/bund/server/identity"
 	"github.com/bund-exchange/bund/server/pg"
 	"github.com/bund-exchange/bund/server/projection"
+	"github.com/bund-exchange/bund/server/publication"
 	"github.com/bund-exchange/bund/server/trading"
 )
 
@@ -29,9 +30,20 @@ type Market struct {
 	db       *pg.Database
 	openings trading.Openings
 	ledger   Ledger
-	pub      *publish.Publisher
+	pub      published
 	proj     *projection.Projector
 	identity *identity.Directory
+}
+
+// published is the log that everybody reads: this process's own, or the one that all replicas serve and one writes.
+type published interface {
+	Head() (publish.Head, bool)
+	Handler() http.Handler
+	EntriesHandler(a publish.Audience) http.Handler
+	Proof(ctx context.Context, index uint64) (publish.Proof, error)
+	Status(ctx context.Context) publish.Status
+	Run(ctx context.Context) error
+	Close() error
 }
 
 // schemas are what the projection holds.
@@ -85,15 +97,13 @@ func OpenMarket(ctx context.Context, cfg *Config, log *slog.Logger) (_ *Market, 
 	if h, err := m.ledger.Height(ctx); err != nil || h == 0 {
 		return nil, errors.Join(err, errors.New("the ledger has no genesis: run marketd init"))
 	}
-	pub, err := publish.Open(ctx, m.publishConfig(), m.ledger)
-	if err != nil {
+	if err := m.openPublished(ctx); err != nil {
 		return nil, fmt.Errorf("couldn't open the published log: %w", err)
 	}
-	m.pub = pub
 	if m.proj, err = projection.New(m.db.DB, m.ledger, schemas()...); err != nil {
 		return nil, err
 	}
-	m.proj.Log = log
+	m.proj.Log, m.proj.Shared = log, cfg.Fabric != nil
 	if err := m.proj.Prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -102,6 +112,26 @@ func OpenMarket(ctx context.Context, cfg *Config, log *slog.Logger) (_ *Market, 
 	}
 	m.identity = identity.New(m.db.DB)
 	return m, nil
+}
+
+// openPublished opens the log. An embedded ledger's is this process's own from the start: only its witnesses know of an old
+// backup. A network has its history from its peers, and the replica whose turn it is publishes it.
+func (m *Market) openPublished(ctx context.Context) error {
+	if m.cfg.Fabric != nil {
+		l, err := publication.Open(ctx, m.db.DB, m.publishConfig(), m.ledger)
+		if err != nil {
+			return err
+		}
+		m.pub = l
+		return nil
+	}
+	p, err := publish.Open(ctx, m.publishConfig(), m.ledger)
+	if err != nil {
+		return err
+	}
+	m.pub = p
+	m.log.Info("the published log is open", "opening", fmt.Sprintf("%+v", p.Opening()))
+	return nil
 }
 
 // Close closes in reverse order.

@@ -53,7 +53,7 @@ func (m *Market) Run(ctx context.Context) error {
 	audience := publish.Audience{Caller: m.callerOf, MayRead: m.mayRead}
 	tiles := m.pub.Handler()
 	server, err := rest.New(rest.Config{
-		Identity: m.identity, Ledger: desk, Projection: m.proj, Log: m.log, Registry: registry, PlainHTTP: !m.cfg.Secure, Parts: m.parts(),
+		Identity: m.identity, Ledger: desk, Projection: m.proj, Log: m.log, Registry: registry, PlainHTTP: !m.cfg.Secure, Shared: m.cfg.Fabric != nil, Parts: m.parts(),
 		Domain: rest.Domain{LedgerID: m.cfg.Ledger, DB: m.db.DB, Ledger: m.ledger, Proofs: m.pub, Catalog: &catalog.Catalog{DB: m.db.DB},
 			Book: &trading.Book{DB: m.db.DB, Openings: m.openings}, Openings: m.openings, Reads: reads,
 			Exporter: &compliance.Exporter{LedgerID: m.cfg.Ledger, Ledger: m.ledger, Head: m.pub.Head, Openings: m.openings, Signer: m.cfg.log, Now: m.now}, Now: m.now},
@@ -62,18 +62,24 @@ func (m *Market) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, public.Close(), admin.Close())
 	}
-	if err := desk.Resume(ctx); err != nil {
-		return errors.Join(err, public.Close(), admin.Close())
+	if m.cfg.Fabric == nil {
+		// Nobody else has taken a command: whatever is open, an earlier process has left.
+		if err := desk.Resume(ctx, 0); err != nil {
+			return errors.Join(err, public.Close(), admin.Close())
+		}
 	}
 	clerk := &clearing.Clerk{DB: m.db.DB, Desk: desk, Openings: m.openings, Projection: m.proj, Ledger: m.cfg.Ledger, Key: m.cfg.machine, Now: m.now, Log: m.log, Every: 10 * time.Second}
 	anchorer := &compliance.Anchorer{Reads: reads, Desk: desk, Ledger: m.cfg.Ledger, Key: m.cfg.machine, Now: m.now, Log: m.log}
 	g, ctx := errgroup.WithContext(ctx)
-	for name, job := range map[string]func(context.Context) error{
+	// Each waits for its turn: on several replicas one runs it, and another takes over when that one is gone.
+	jobs := map[string]func(context.Context) error{
 		"published log": m.pub.Run, "projection": m.proj.Run, "clerk": clerk.Run, "anchor of reads": anchorer.Run, "eraser": (&trading.Eraser{DB: m.db.DB, Log: m.log}).Run,
-		"sign-ins": func(ctx context.Context) error {
-			return m.identity.Run(ctx, func(err error) { m.log.Warn("couldn't sweep sign-ins", "err", err) })
-		},
-	} {
+		"sign-ins": func(ctx context.Context) error { return m.identity.Run(ctx, m.log) }, "open commands": desk.Run,
+	}
+	if m.cfg.Fabric != nil {
+		jobs["watch of the projection"] = m.proj.Watch
+	}
+	for name, job := range jobs {
 		g.Go(func() error {
 			if err := job(ctx); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -90,7 +96,7 @@ func (m *Market) Run(ctx context.Context) error {
 		}
 	})
 	g.Go(func() error { return server.Serve(ctx, public, admin) })
-	m.log.Info("the market is open", "ledger", m.cfg.Ledger, "listen", public.Addr().String(), "admin", admin.Addr().String(), "opening", fmt.Sprintf("%+v", m.pub.Opening()))
+	m.log.Info("the market is open", "ledger", m.cfg.Ledger, "listen", public.Addr().String(), "admin", admin.Addr().String())
 	return g.Wait()
 }
 

@@ -149,35 +149,3 @@ func TestBadURLIsNotQuoted(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-func TestWithLockExcludesAndIsReleased(t *testing.T) {
-	db := pgtest.New(t)
-	run := func(name string, fn func(context.Context) error) bool {
-		t.Helper()
-		ran, err := pg.WithLock(t.Context(), db, name, fn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return ran
-	}
-	ran := run("job", func(context.Context) error {
-		if run("job", func(context.Context) error { return nil }) {
-			t.Error("the lock was held twice")
-		}
-		if !run("other", func(context.Context) error { return nil }) {
-			t.Error("another name's lock was not free")
-		}
-		return nil
-	})
-	if !ran || !run("job", func(context.Context) error { return nil }) {
-		t.Error("the lock was not free")
-	}
-	// A context that ended must not leave the lock with a pooled connection.
-	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := pg.WithLock(ctx, db, "job", func(context.Context) error { cancel(); return ctx.Err() }); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	if !run("job", func(context.Context) error { return nil }) {
-		t.Error("the lock was kept after its context ended")
-	}
-}

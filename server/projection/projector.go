@@ -30,9 +30,12 @@ type Source interface {
 	Wait(ctx context.Context, from uint64) error
 }
 
-// lockName is the advisory lock that a transaction of a projector holds, so that one at a time writes proj: projectors
-// of several replicas take turns.
-const lockName = "projection"
+// lockName is the advisory lock that a transaction of a projector holds, so that one at a time writes proj, whatever runs
+// beside Run. jobLock is the one that Run holds: of several replicas one projects, the others Watch.
+const (
+	lockName = "projection"
+	jobLock  = "projector"
+)
 
 // retryEvery is how long Run waits before it tries again what PostgreSQL couldn't do.
 const retryEvery = time.Second
@@ -41,12 +44,19 @@ const retryEvery = time.Second
 // another ledger. Only a rebuild, which an operator asks for, helps.
 var ErrDiverged = errors.New("the ledger doesn't continue what was projected: rebuild the projection")
 
+// errLags means that another replica has projected entries that this one's source doesn't have yet.
+var errLags = errors.New("another replica has projected more than the ledger has here")
+
 // Projector tails a ledger into proj. Its methods are safe for concurrent use.
 type Projector struct {
 	DB     *sqlx.DB
 	Source Source
 	Log    *slog.Logger
 	Batch  int // entries in one transaction
+
+	// Shared says that other replicas project the same ledger from sources of their own, one of which may be ahead: a source
+	// that has fewer entries than were projected is behind, and is waited for. Otherwise it is another ledger's.
+	Shared bool
 
 	schemas []Schema
 	mark    string // fingerprint of schemas
@@ -65,9 +75,13 @@ func New(db *sqlx.DB, source Source, schemas ...Schema) (*Projector, error) {
 	return p, err
 }
 
-// Run prepares proj and projects until ctx ends. A database that is away for a while is tried again; any other failure
-// ends it, since trying again can't help.
+// Run prepares proj and projects until ctx ends; on several replicas one of them does. A database that is away for a while
+// is tried again; any other failure ends it, since trying again can't help.
 func (p *Projector) Run(ctx context.Context) error {
+	return pg.Hold(ctx, p.DB, jobLock, p.Log, p.tail)
+}
+
+func (p *Projector) tail(ctx context.Context) error {
 	prepared := false
 	for {
 		err := error(nil)
@@ -81,6 +95,12 @@ func (p *Projector) Run(ctx context.Context) error {
 		switch {
 		case err == nil:
 			if err := p.Source.Wait(ctx, p.Projected()); err != nil {
+				return err
+			}
+		case errors.Is(err, errLags):
+			p.Log.InfoContext(ctx, "the projection is ahead of the ledger here, waiting", "err", err)
+			// reached has been told how many there are.
+			if err := p.Source.Wait(ctx, p.Projected()-1); err != nil {
 				return err
 			}
 		case pg.IsUnavailable(err), pg.IsConflict(err), errors.Is(err, pg.ErrCommitUnknown):
@@ -104,10 +124,12 @@ func (p *Projector) RunOnce(ctx context.Context) error {
 	}
 	for {
 		next, err := p.step(ctx)
+		if err == nil || errors.Is(err, errLags) {
+			p.reached(next)
+		}
 		if err != nil {
 			return err
 		}
-		p.reached(next)
 		if next >= height {
 			return nil
 		}
@@ -147,7 +169,11 @@ func (p *Projector) checkHead(ctx context.Context, at position) error {
 		return fmt.Errorf("couldn't read the ledger's height: %w", err)
 	}
 	if height < uint64(at.Next) {
-		return fmt.Errorf("%w: it has %d entries, %d were projected", ErrDiverged, height, at.Next)
+		why := ErrDiverged
+		if p.Shared {
+			why = errLags
+		}
+		return fmt.Errorf("%w: it has %d entries, %d were projected", why, height, at.Next)
 	}
 	return nil
 }
@@ -188,7 +214,7 @@ func (p *Projector) locked(ctx context.Context, f func(*sqlx.Tx) error) error {
 	})
 }
 
-// Projected is the number of entries that this process knows to be projected.
+// Projected is the number of entries that this process knows to be projected: by itself, or by another with Watch.
 func (p *Projector) Projected() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/ledger"
@@ -267,5 +268,124 @@ func TestChangedSchemaRebuilds(t *testing.T) {
 	m.Must(p.RunOnce(ctx))
 	if p.Projected() != m.Height() {
 		t.Errorf("%d of %d entries", p.Projected(), m.Height())
+	}
+}
+
+// behind is what another replica's source has of the ledger so far.
+type behind struct {
+	projection.Source
+	mu     sync.Mutex
+	height uint64
+	grew   chan struct{}
+	waits  chan uint64 // for which height somebody begins to wait
+}
+
+func (b *behind) have(height uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.height = height
+	close(b.grew)
+	b.grew = make(chan struct{})
+}
+
+func (b *behind) Height(context.Context) (uint64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.height, nil
+}
+
+func (b *behind) Entries(ctx context.Context, from uint64, limit int) ([]*ledger.Stored, error) {
+	h, _ := b.Height(ctx)
+	if from >= h {
+		return nil, nil
+	}
+	return b.Source.Entries(ctx, from, int(min(uint64(limit), h-from)))
+}
+
+func (b *behind) Wait(ctx context.Context, from uint64) error {
+	for {
+		b.mu.Lock()
+		h, grew := b.height, b.grew
+		b.mu.Unlock()
+		if h > from {
+			return nil
+		}
+		select {
+		case b.waits <- from + 1:
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-grew:
+		}
+	}
+}
+
+// A replica takes over whose ledger has less than what the one before it has projected: it waits, and goes on from there.
+// Until then it watches.
+func TestTakingOverBehind(t *testing.T) {
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	m := projectiontest.Begin(t, nil, others())
+	m.Project()
+	height := m.Height()
+	source := &behind{Source: m.Ledger, height: 5, grew: make(chan struct{}), waits: make(chan uint64)}
+	second, err := projection.New(m.DB, source, others())
+	m.Must(err)
+	second.Shared = true
+	m.Must(second.Prepare(ctx))
+	done := make(chan error, 2)
+	watching, unwatch := context.WithCancel(ctx)
+	go func() { done <- second.Watch(watching) }()
+	m.Must(m.Advance(60))
+	m.Must(m.Projector.RunOnce(ctx))
+	source.have(height + 1)
+	for second.Projected() != height+1 {
+		if ctx.Err() != nil {
+			t.Fatalf("watching, it knows of %d entries of %d", second.Projected(), height+1)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	unwatch()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+
+	source.have(5)
+	m.Must(m.Advance(60))
+	m.Must(m.Projector.RunOnce(ctx))
+	m.Must(m.Advance(60)) // of this the second one is the first to know
+	running, end := context.WithCancel(ctx)
+	go func() { done <- second.Run(running) }()
+	source.have(height + 1)
+	select {
+	case err := <-done:
+		t.Fatalf("behind, it ended with %v", err)
+	case until := <-source.waits:
+		if until != height+2 {
+			t.Errorf("behind, it waits for %d entries, want %d", until, height+2)
+		}
+	}
+	source.have(height + 3)
+	m.Must(second.WaitFor(ctx, height+2))
+	end()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v", err)
+	}
+	shared := dump(t, m, "proj")
+	m.Must(m.Projector.Rebuild(ctx))
+	if alone := dump(t, m, "proj"); alone != shared {
+		t.Error("two projectors made other rows than one")
+	}
+
+	// What is no continuation stays one that isn't.
+	second.Source = m.Ledger
+	if _, err := m.DB.Exec(`UPDATE proj.position SET hash = repeat('ab', 32)`); err != nil {
+		t.Fatal(err)
+	}
+	m.Must(m.Advance(60))
+	if err := second.RunOnce(ctx); !errors.Is(err, projection.ErrDiverged) {
+		t.Errorf("another history: %v", err)
 	}
 }

@@ -33,6 +33,7 @@ type conformance struct {
 	identity   *identity.Directory
 	projection Projection
 	ledger     ledger.Ledger // nil: every position is waited for
+	shared     bool
 	cookie     cookie
 	timeout    time.Duration
 }
@@ -43,7 +44,7 @@ var unbounded = map[string]bool{"Export": true}
 func newConformance(cfg Config, doc *openapi3.T) echo.MiddlewareFunc {
 	n := &conformance{
 		routes: map[string]*routers.Route{}, params: map[*openapi3.Operation]map[string]bool{},
-		identity: cfg.Identity, projection: cfg.Projection, ledger: cfg.Domain.Ledger, cookie: cookieFor(cfg.PlainHTTP),
+		identity: cfg.Identity, projection: cfg.Projection, ledger: cfg.Domain.Ledger, shared: cfg.Shared, cookie: cookieFor(cfg.PlainHTTP),
 		timeout: time.Duration(cfg.TimeoutSec) * time.Second,
 	}
 	// For a document of 3.1 the validator compiles the schema anew for every request, and names no field. Of what 3.1

@@ -40,16 +40,20 @@ func (n *conformance) waitFor(c echo.Context, query url.Values) error {
 		if err != nil {
 			return errInvalid
 		}
+		wait, cancel := context.WithTimeout(ctx, waitWithin)
+		defer cancel()
 		if n.ledger != nil {
-			// What the ledger doesn't have yet may never come: nobody holds a connection for it.
-			if h, err := n.ledger.Height(ctx); err != nil {
+			h, err := n.ledger.Height(ctx)
+			if err != nil {
 				return err
-			} else if position >= h {
+			}
+			if position >= h && !n.shared {
+				return errBehind // it may never come: nobody holds a connection for it
+			}
+			if position >= h && n.ledger.Wait(wait, position) != nil && ctx.Err() == nil {
 				return errBehind
 			}
 		}
-		wait, cancel := context.WithTimeout(ctx, waitWithin)
-		defer cancel()
 		if err := n.projection.WaitFor(wait, position); err != nil {
 			if wait.Err() != nil && ctx.Err() == nil {
 				return errBehind

@@ -33,6 +33,10 @@ type Config struct {
 	Parts      []Part                  // what /readyz asks
 	Mounts     map[string]http.Handler // beside the API, by path such as "/checkpoint" or "/tile/*"; not checked against the document
 
+	// Shared says that other replicas answer the same callers. What one of them wrote may not have come to this one's ledger
+	// yet: a read that names it waits.
+	Shared bool
+
 	Log      *slog.Logger         // nil: slog.Default()
 	Registry *prometheus.Registry // nil: a new one
 

@@ -107,6 +107,39 @@ func TestMinPositionWaitsForTheProjection(t *testing.T) {
 	}
 }
 
+// A read that names what this replica's ledger doesn't have yet: one of several waits, since another may have written it.
+func TestReadWaitsForOtherReplicas(t *testing.T) {
+	m := begun(t)
+	s := serve(t, m)
+	doc, err := api.GetSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for shared, want := range map[bool]int{false: 503, true: 204} {
+		cfg := Config{Identity: s.identity, Projection: m.Projector, PlainHTTP: true, TimeoutSec: 30, Shared: shared}
+		cfg.Domain.Ledger = awaited{m.Ledger, func() { m.Must(m.Advance(60)); m.Project() }}
+		e := echo.New()
+		e.GET("/members", newConformance(cfg, doc)(func(c echo.Context) error { return c.NoContent(204) }))
+		e.HTTPErrorHandler = (&problems{log: nil, metrics: newMetrics(nopRegistry{})}).handle
+		w := &recorder{header: http.Header{}}
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", "/members?min_position="+itoa(m.Height()), http.NoBody)
+		if e.ServeHTTP(w, req); w.status != want {
+			t.Errorf("shared %v: status %d, want %d", shared, w.status, want)
+		}
+	}
+}
+
+// awaited gets another entry when it is waited for.
+type awaited struct {
+	ledger.Ledger
+	arrive func()
+}
+
+func (a awaited) Wait(ctx context.Context, from uint64) error {
+	a.arrive()
+	return a.Ledger.Wait(ctx, from)
+}
+
 func TestPanicIsAFailure(t *testing.T) {
 	s := serve(t, begun(t), func(c *Config) {
 		c.Mounts = map[string]http.Handler{"/boom": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret") })}

@@ -14,6 +14,7 @@ import (
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/canon"
 	"github.com/bund-exchange/bund/ledger"
+	"github.com/bund-exchange/bund/server/pg"
 )
 
 // Ledger is where the desk's commands go.
@@ -129,35 +130,73 @@ func (d *Desk) forget(ctx context.Context, i intent) {
 	}
 }
 
-// Resume takes intents that an earlier process left open to their end: what was accepted or can't be any more is
-// forgotten, the others are sent again as they were.
-func (d *Desk) Resume(ctx context.Context) error {
+// Resume takes intents that are at least so old, which whoever took them has left open, to their end: what was accepted or
+// can't be any more is forgotten, the others are sent again as they were. One that fails doesn't keep the others.
+func (d *Desk) Resume(ctx context.Context, age time.Duration) error {
 	var is []intent
-	if err := d.DB.SelectContext(ctx, &is, `SELECT command, raw, signatures, openings, not_after FROM app.intents ORDER BY made_at, command`); err != nil {
+	const open = `SELECT command, raw, signatures, openings, not_after FROM app.intents WHERE made_at <= $1 ORDER BY made_at, command`
+	if err := d.DB.SelectContext(ctx, &is, open, d.Now().Add(-age)); err != nil {
 		return fmt.Errorf("couldn't read intents: %w", err)
 	}
+	var errs []error
 	for _, i := range is {
-		a, err := d.Ledger.Lookup(ctx, contracts.ID(i.Command))
-		if err != nil {
-			return fmt.Errorf("couldn't look up %s: %w", i.Command, err)
+		if err := d.resume(ctx, i); err != nil {
+			errs = append(errs, fmt.Errorf("couldn't resume %s: %w", i.Command, err))
 		}
-		if a.Status == ledger.NotFound {
-			sub, err := i.submission()
-			if err != nil {
-				return err
-			}
-			_, err = d.Ledger.Submit(ctx, sub)
-			var r *contracts.Refusal
-			switch {
-			case errors.As(err, &r):
-				d.Log.InfoContext(ctx, "a resumed command was refused", "command", i.Command, "code", r.Code)
-			case err != nil:
-				return fmt.Errorf("couldn't resume %s: %w", i.Command, err)
-			default:
-				d.Log.InfoContext(ctx, "a command was resumed", "command", i.Command)
-			}
+		if ctx.Err() != nil {
+			break
 		}
-		d.forget(ctx, i)
 	}
+	return errors.Join(errs...)
+}
+
+func (d *Desk) resume(ctx context.Context, i intent) error {
+	a, err := d.Ledger.Lookup(ctx, contracts.ID(i.Command))
+	if err != nil {
+		return fmt.Errorf("couldn't look it up: %w", err)
+	}
+	if a.Status == ledger.NotFound {
+		sub, err := i.submission()
+		if err != nil {
+			return err
+		}
+		_, err = d.Ledger.Submit(ctx, sub)
+		var r *contracts.Refusal
+		switch {
+		case errors.As(err, &r):
+			d.Log.InfoContext(ctx, "a resumed command was refused", "command", i.Command, "code", r.Code)
+		case err != nil:
+			return err
+		default:
+			d.Log.InfoContext(ctx, "a command was resumed", "command", i.Command)
+		}
+	}
+	d.forget(ctx, i)
 	return nil
+}
+
+// resumeEvery is how often Run looks for intents, resumeAge how old they are then: longer than a ledger takes to answer.
+// Sending what somebody still waits for is harmless, and work for nothing.
+const (
+	resumeEvery = 5 * time.Second
+	resumeAge   = 30 * time.Second
+)
+
+// Run resumes what a process that died, here or on another replica, has left open, until ctx ends; on several replicas one
+// of them does. A failure is logged and tried again.
+func (d *Desk) Run(ctx context.Context) error {
+	return pg.Hold(ctx, d.DB, "intents", d.Log, func(ctx context.Context) error {
+		tick := time.NewTicker(resumeEvery)
+		defer tick.Stop()
+		for {
+			if err := d.Resume(ctx, resumeAge); err != nil && ctx.Err() == nil {
+				d.Log.WarnContext(ctx, "couldn't resume commands, trying again", "err", err)
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-tick.C:
+			}
+		}
+	})
 }

@@ -83,7 +83,7 @@ func TestDeskLosesNoCommand(t *testing.T) {
 				t.Errorf("%d intents are kept instead of %d", n, x.kept)
 			}
 			desk.Ledger = m.Ledger // the market starts again
-			m.Must(desk.Resume(ctx))
+			m.Must(desk.Resume(ctx, 0))
 			if n := intents(m); n != 0 {
 				t.Errorf("%d intents are left", n)
 			}
@@ -93,7 +93,7 @@ func TestDeskLosesNoCommand(t *testing.T) {
 				t.Errorf("the command is %s", a.Status)
 			}
 			height := m.Height()
-			m.Must(desk.Resume(ctx))
+			m.Must(desk.Resume(ctx, 0))
 			if m.Height() != height {
 				t.Error("resuming again did it again")
 			}
@@ -163,7 +163,7 @@ func TestResumeComesTooLate(t *testing.T) {
 	m.Must(m.Advance(601))
 	height := m.Height()
 	desk.Ledger = m.Ledger
-	m.Must(desk.Resume(ctx))
+	m.Must(desk.Resume(ctx, 0))
 	a, err := desk.Lookup(ctx, id)
 	m.Must(err)
 	if intents(m) != 0 || m.Height() != height || a.Status != ledger.Never {

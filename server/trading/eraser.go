@@ -45,8 +45,12 @@ func (e *Eraser) RunOnce(ctx context.Context) error {
 	})
 }
 
-// Run looks every now and then until ctx ends. A failure is logged and tried again.
+// Run looks every now and then until ctx ends; on several replicas one of them does. A failure is logged and tried again.
 func (e *Eraser) Run(ctx context.Context) error {
+	return pg.Hold(ctx, e.DB, "erasures", e.Log, e.look)
+}
+
+func (e *Eraser) look(ctx context.Context) error {
 	every := e.Every
 	if every == 0 {
 		every = time.Minute
@@ -54,7 +58,7 @@ func (e *Eraser) Run(ctx context.Context) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		if _, err := pg.WithLock(ctx, e.DB, "erasures", e.RunOnce); err != nil && ctx.Err() == nil {
+		if err := e.RunOnce(ctx); err != nil && ctx.Err() == nil {
 			e.Log.WarnContext(ctx, "couldn't carry out erasures, trying again", "error", err)
 		}
 		select {
