@@ -126,7 +126,7 @@ so that is worked out again from the channel's config, the chaincode definitions
   block data          the transactions are those that the header names
   orderer signatures  as the channel's config in force asks; which config that is
   channel config      every change follows from an update that those signed whom the config before asks for
-  creators            of valid transactions: signature, certificate, id, and that what was endorsed is what was proposed
+  creators            of valid transactions: signature, certificate, id, right to write; what was endorsed is what was proposed
   endorsements        of valid transactions: as the chaincode definition in force asks
   validity flags      of all transactions: valid, or invalid for this reason (policy, read conflict, repeat, signature)
   certificates        were in force when used; the network itself doesn't ask that of blocks
@@ -151,7 +151,7 @@ hash with another organisation. Rules and money are checked by bundaudit verify,
   区块数据      交易与区块头所载一致
   排序节点签名  符合当时通道配置的要求，以及当时配置为何
   通道配置      每次变更均出自更新，并由前一配置所要求者签署
-  发起人签名    有效交易：签名、证书、编号，且所背书者即所提议者
+  发起人签名    有效交易：签名、证书、编号、写入权限，且所背书者即所提议者
   背书          有效交易：符合当时链码定义的要求
   有效性标志    全部交易：有效，或因此无效（策略、读冲突、重复、签名）
   证书有效期    使用时在有效期内；网络本身对区块不作此要求

@@ -6,6 +6,7 @@ var helps = map[string]string{
 
   fabricnet up               start it; make it first if there is none
   fabricnet status           what runs, where it listens
+  fabricnet blocks DIR       export a peer's blocks, for bundaudit
   fabricnet down             stop it; what is on the ledger stays
   fabricnet restart PROCESS  end a process and start it again
   fabricnet kill PROCESS     end a process as a crash would: SIGKILL
@@ -50,6 +51,13 @@ Ends all processes of the network. fabricnet up goes on with the same ledger.
 
 Lists the processes with their first port and their pid. The exit code is 1 when one is down.
 Logs are in logs/ of the folder.
+`,
+	"blocks": `fabricnet blocks DIR [--of regulator] [--dir data/fabric]
+
+Writes the blocks that an organisation's peer has into a folder, one file each. Run again it adds the new ones.
+bundaudit blocks --dir DIR verifies them without this network.
+
+  --of  venue, custodian, provider, buyer or regulator
 `,
 	"restart": `fabricnet restart PROCESS [--dir data/fabric]
 

@@ -50,6 +50,7 @@ type command struct {
 
 // options are what flags and arguments say.
 type options struct {
+	blocksOf string // whose peer gives its blocks
 	network.Config
 	arg          string
 	wipe         bool
@@ -68,6 +69,7 @@ var commands = map[string]command{
 	}, run: up},
 	"down":    {flags: func(f *flag.FlagSet, o *options) { f.BoolVar(&o.wipe, "wipe", false, "") }, run: down},
 	"status":  {run: status},
+	"blocks":  {takes: 1, flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.blocksOf, "of", "regulator", "") }, run: blocks},
 	"restart": {takes: 1, run: restart},
 	"kill":    {takes: 1, run: kill},
 

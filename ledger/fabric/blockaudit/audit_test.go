@@ -322,7 +322,7 @@ func TestUntrusted(t *testing.T) {
 func TestEveryByte(t *testing.T) {
 	r := load(t)
 	for _, last := range []int{0, 2, 12} { // the config, lifecycle, the market
-		step := 1 + len(encode(t, r.Blocks[last]))/100
+		step := 1 + len(encode(t, r.Blocks[last]))/40
 		short := *r
 		short.Blocks = r.Blocks[:last+1]
 		dir := t.TempDir()

@@ -141,6 +141,9 @@ func TestFlags(t *testing.T) {
 		"a certificate of another organisation": {one(func(c *crafter, x *blockaudittest.Call) {
 			x.Creator = x.Creator.As([]byte(strings.Replace(string(x.Creator.Identity), "VenueMSP", "BuyerMSP", 1)))
 		}), codes{peer.TxValidationCode_BAD_CREATOR_SIGNATURE}},
+		"another channel": {one(func(_ *crafter, x *blockaudittest.Call) {
+			x.Header = func(h *common.ChannelHeader) { h.ChannelId = "other" }
+		}), codes{peer.TxValidationCode_BAD_CREATOR_SIGNATURE}},
 		"a payload that isn't one": {one(func(_ *crafter, x *blockaudittest.Call) {
 			x.Envelope = func(e *common.Envelope) { e.Payload = []byte{0xff} }
 		}), codes{peer.TxValidationCode_BAD_PAYLOAD}},
@@ -402,6 +405,15 @@ func TestExpired(t *testing.T) {
 	rep := audit(t, r.Recording)
 	failed(t, rep, blockaudit.CheckCertificates, ".block: ", "was not in force on")
 	only(t, rep, blockaudit.CheckCertificates)
+}
+
+// TestNoWriter has a transaction of somebody whom the orderers should have turned away.
+func TestNoWriter(t *testing.T) {
+	r := newCrafter(t)
+	r.Append([]byte{0}, r.call(func(x *blockaudittest.Call) { x.Creator = r.Signer("BuyerMSP.peer") }))
+	rep := audit(t, r.Recording)
+	failed(t, rep, blockaudit.CheckCreators, "transaction 0: creator", "BuyerMSP/peer1.buyer.bund may not write to the channel")
+	only(t, rep, blockaudit.CheckCreators)
 }
 
 // TestDishonestOrderers chains and signs the blocks anew over what was changed: what others signed within them still tells.

@@ -153,7 +153,12 @@ func named(f peer.TxValidationCode) string {
 func (a *audit) valid(number uint64, i int, t *transaction) {
 	a.report.Valid++
 	if t.creator != nil {
-		a.count(CheckCreators, 1)
+		// Orderers ask this before they take a transaction; peers rely on it.
+		if p := a.channel.policies.get(writersPolicy); p.satisfied([]*identity{t.creator}) {
+			a.count(CheckCreators, 1)
+		} else {
+			a.fail(CheckCreators, atTransaction(number, i, "creator"), say{"%s may not write to the channel", "%s 无权向通道写入"}, t.creator.name())
+		}
 		a.dated(atTransaction(number, i, "creator"), t.creator, t.timestamp)
 	}
 	if t.kind != common.HeaderType_ENDORSER_TRANSACTION || t.unknown != nil {
@@ -164,6 +169,8 @@ func (a *audit) valid(number uint64, i int, t *transaction) {
 		a.dated(atTransaction(number, i, "endorsements"), id, t.timestamp)
 	}
 }
+
+const writersPolicy = "/Channel/Writers"
 
 // committed checks what the peer noted about its own state.
 func (a *audit) committed(number uint64, b *common.Block, flags []byte, u updates) {

@@ -69,6 +69,12 @@ func (r rules) judge(envelope []byte) *transaction {
 		t.invalid(peer.TxValidationCode_BAD_COMMON_HEADER, "%v", err)
 		return t
 	}
+	if header.ChannelId != r.channel.id {
+		// A peer asks the MSPs of the channel that is named. One that is on both channels finds the signature good, and takes
+		// what was endorsed there for valid here; no honest orderer puts it in this channel's block.
+		t.invalid(peer.TxValidationCode_BAD_CREATOR_SIGNATURE, "the transaction is of the channel %s", clip(header.ChannelId))
+		return t
+	}
 	if err := t.signedBy(r.channel, signer.Creator, &e); err != nil {
 		t.invalid(peer.TxValidationCode_BAD_CREATOR_SIGNATURE, "%v", err)
 		return t
