@@ -59,7 +59,7 @@ func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	cmd, err := contracts.Decode(sub)
+	cmd, err := contracts.DecodeWith(sub, l.keys.Verify)
 	if err != nil {
 		return nil, l.refusedHere(err)
 	}
