@@ -19,8 +19,6 @@ import (
 	"sync"
 	"time"
 
-	pb "github.com/hyperledger/fabric-protos-go/peer"
-
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/verifying"
 	"github.com/bund-exchange/bund/ledger"
@@ -65,7 +63,7 @@ type Ledger struct {
 	mu       sync.Mutex
 	at       mark
 	grew     chan struct{} // closed when blocks were added
-	waiting  map[string]chan pb.TxValidationCode
+	waiting  map[string]chan verdict
 	flying   map[contracts.ID]chan struct{} // closed at the end of the command under way, by id
 	brokeErr error                          // nothing can be derived any more
 	lostErr  error                          // the stream is down at the moment
@@ -95,7 +93,7 @@ func Open(ctx context.Context, cfg Config) (_ *Ledger, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("couldn't open the ledger: %w", err)
 	}
-	l := &Ledger{cfg: cfg, grew: make(chan struct{}), waiting: map[string]chan pb.TxValidationCode{}, flying: map[contracts.ID]chan struct{}{},
+	l := &Ledger{cfg: cfg, grew: make(chan struct{}), waiting: map[string]chan verdict{}, flying: map[contracts.ID]chan struct{}{},
 		down: map[string]time.Time{}, metrics: newMetrics(), keys: verifying.New(busyKeys)}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	defer func() {

@@ -438,9 +438,11 @@ func (l *Ledger) commit(b *batch) error {
 	if err := l.gw.order(ctx, b.endorsed); err != nil {
 		return err
 	}
+	var entries []*ledger.Stored
 	select {
 	case v := <-verdict:
-		if err := invalid(v); err != nil {
+		entries = v.entries
+		if err := invalid(v.flag); err != nil {
 			for i, c := range b.calls {
 				c.open = before[i]
 			}
@@ -453,14 +455,31 @@ func (l *Ledger) commit(b *batch) error {
 	l.metrics.batch.Observe(float64(len(b.calls)))
 	calls := b.calls
 	b.calls = nil
-	for _, c := range calls {
-		r, err := l.take(ctx, c)
+	for i, c := range calls {
+		r, err := receipt(c.id, entries[min(i, len(entries)):])
 		if err == nil {
 			l.metrics.accepted.Inc()
 		}
 		l.answer(c, r, err)
 	}
 	return nil
+}
+
+// receipt is that of the command whose entry is the first of es.
+func receipt(id contracts.ID, es []*ledger.Stored) (*ledger.Receipt, error) {
+	if len(es) == 0 {
+		return nil, fmt.Errorf("%w: its transaction's block holds no entry of it", ledger.ErrOutcomeUnknown)
+	}
+	e := es[0]
+	i := slices.IndexFunc(e.Writes, func(w contracts.Write) bool { return w.Key == contracts.KeyCommand(id) })
+	if i < 0 {
+		return nil, fmt.Errorf("%w: the entry at %d is another command's", ledger.ErrOutcomeUnknown, e.Position)
+	}
+	out, err := contracts.Read[contracts.Outcome](e.Writes[i].Value)
+	if err != nil {
+		return nil, fmt.Errorf("%w: couldn't read the recorded outcome: %w", ledger.ErrOutcomeUnknown, err)
+	}
+	return &ledger.Receipt{Promise: ledger.Promise{Position: e.Position, Hash: e.Hash, Time: e.Time}, Outcome: *out}, nil
 }
 
 // take gives the receipt of an accepted command, waiting until the own peer has its block.
