@@ -19,6 +19,10 @@ const (
 	maxQueue      = 4096      // submissions waiting in a lane
 	maxEndorsing  = 4         // batches of a lane that are with endorsers; those that wait for their block don't count
 	commitWait    = 15 * time.Second
+
+	// gatherWait is how long a batch waits for more commands while others are under way: a block answers many callers at
+	// once, and their next commands come within milliseconds. The orderer's timer, 200 ms, begins after it.
+	gatherWait = 10 * time.Millisecond
 )
 
 // call is one submission on its way.
@@ -152,8 +156,8 @@ func (l *Ledger) answer(c *call, r *ledger.Receipt, err error) {
 	l.leave(c)
 }
 
-// dispatch gathers what waits in a lane while the endorsers are busy: a lone caller waits for nobody, and many callers
-// share a transaction. A command with openings goes alone, since its endorsers depend on who may see them.
+// dispatch gathers what waits in a lane while the endorsers are busy, and what comes soon after: a lone caller waits for
+// nobody, and many callers share a transaction. A command with openings goes alone, since its endorsers depend on who may see them.
 func (l *Ledger) dispatch(x *lane) {
 	defer l.followers.Done()
 	for {
@@ -184,6 +188,7 @@ func (l *Ledger) dispatch(x *lane) {
 
 func (l *Ledger) gather(x *lane, c *call) (together, alone []*call) {
 	size := 0
+	var soon <-chan time.Time
 	for {
 		if len(c.sub.Openings) > 0 {
 			alone = append(alone, c)
@@ -196,10 +201,32 @@ func (l *Ledger) gather(x *lane, c *call) (together, alone []*call) {
 		}
 		select {
 		case c = <-x.queue:
+			continue
 		default:
+		}
+		if soon == nil {
+			if len(together) == 0 || l.underWay() == len(together)+len(alone) {
+				return together, alone
+			}
+			t := time.NewTimer(gatherWait)
+			defer t.Stop()
+			soon = t.C
+		}
+		select {
+		case c = <-x.queue:
+		case <-soon:
+			return together, alone
+		case <-l.ctx.Done():
 			return together, alone
 		}
 	}
+}
+
+// underWay is the number of commands that callers wait for.
+func (l *Ledger) underWay() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.flying)
 }
 
 // abandon answers what no batch has taken.
