@@ -44,7 +44,7 @@ fabric-smoke: build postgres fabric-build ## the walk of make smoke on a Fabric 
 
 # Each part takes less than eight minutes on a machine that does nothing else.
 bench-parts := ledger faults sustained node catalog projection audit privacy
-bench: $(addprefix bench-,$(bench-parts)) ## all figures that the project states, some half an hour
+bench: $(addprefix bench-,$(bench-parts)) bench-fabric ## all figures that the project states, some half an hour
 
 bench-ledger: ## figures of the embedded ledger: submissions, log layer
 bench-faults: ## figures of reopening, kills and cuts
@@ -57,7 +57,10 @@ bench-privacy: ## figures of use without handing over, some ten minutes
 $(addprefix bench-,$(bench-parts)): bench-%:
 	$(GO) run ./deploy/bench $*
 
+bench-fabric: postgres fabric-build ## the ledger on a Fabric network against a bare SDK; batches, projection, start
+	$(GO) run ./deploy/bench fabric
+
 generate: ## generated files anew
 	$(GO) generate ./...
 
-.PHONY: help build postgres run test smoke private headline generate bench fabric-build fabric fabric-stop fabric-smoke $(addprefix bench-,$(bench-parts))
+.PHONY: help build postgres run test smoke private headline generate bench fabric-build fabric fabric-stop fabric-smoke bench-fabric $(addprefix bench-,$(bench-parts))

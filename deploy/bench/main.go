@@ -40,6 +40,7 @@ var parts = []part{
 	{"catalog", "catalog.page_p99_ms: a page of the shelf of 100,000 products over HTTP", goRun("./server/catalog/catalogbench")},
 	{"projection", "projection.rebuild_s: the projection of 100,000 entries made anew", goRun("./server/projection/projectionbench")},
 	{"audit", "audit.vs_verify: a full audit against bare verification of the same signatures", goTest("./ledger/evidence", ".")},
+	{"fabric", "fabric.*: what a Fabric network commits, against a bare SDK; batches, projection, start; needs make fabric-build", goRun("./deploy/fabric/fabricbench")},
 	{"privacy", "psi.*, lookup.*, score.*, stats.*, compute.*: use without handing over", each(intersection, goTest("./privacy/lookup", "."), goTest("./privacy/score", "."),
 		goTest("./privacy/stats", "."), goTest("./node/compute", "."))},
 }

@@ -71,8 +71,8 @@ func (l *Ledger) begin(n uint64) error {
 	}
 	select {
 	case v := <-verdict:
-		if v != pb.TxValidationCode_VALID {
-			return errors.New(v.String())
+		if v.flag != pb.TxValidationCode_VALID {
+			return errors.New(v.flag.String())
 		}
 		return nil
 	case <-ctx.Done():

@@ -19,9 +19,8 @@ import (
 	"sync"
 	"time"
 
-	pb "github.com/hyperledger/fabric-protos-go/peer"
-
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/verifying"
 	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/ledger/fabric/profile"
 )
@@ -50,6 +49,7 @@ type Ledger struct {
 	cfg   Config
 	gw    *gateway
 	store *store
+	keys  *verifying.Verifier
 	own   []endorser // whose blocks are read
 	venue []endorser
 	other []endorser // that endorse, and are not the venue's
@@ -63,7 +63,7 @@ type Ledger struct {
 	mu       sync.Mutex
 	at       mark
 	grew     chan struct{} // closed when blocks were added
-	waiting  map[string]chan pb.TxValidationCode
+	waiting  map[string]chan verdict
 	flying   map[contracts.ID]chan struct{} // closed at the end of the command under way, by id
 	brokeErr error                          // nothing can be derived any more
 	lostErr  error                          // the stream is down at the moment
@@ -72,6 +72,9 @@ type Ledger struct {
 }
 
 var _ ledger.Ledger = (*Ledger)(nil)
+
+// busyKeys is for how many signers tables are kept, in each of two generations; 20 MB.
+const busyKeys = 64
 
 // Open connects to the network and waits until the own peer's blocks of this moment are derived. ctx bounds that wait only.
 func Open(ctx context.Context, cfg Config) (_ *Ledger, err error) {
@@ -90,8 +93,8 @@ func Open(ctx context.Context, cfg Config) (_ *Ledger, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("couldn't open the ledger: %w", err)
 	}
-	l := &Ledger{cfg: cfg, grew: make(chan struct{}), waiting: map[string]chan pb.TxValidationCode{}, flying: map[contracts.ID]chan struct{}{},
-		down: map[string]time.Time{}, metrics: newMetrics()}
+	l := &Ledger{cfg: cfg, grew: make(chan struct{}), waiting: map[string]chan verdict{}, flying: map[contracts.ID]chan struct{}{},
+		down: map[string]time.Time{}, metrics: newMetrics(), keys: verifying.New(busyKeys)}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/hyperledger/fabric-protos-go/common"
 	pb "github.com/hyperledger/fabric-protos-go/peer"
 
+	"github.com/bund-exchange/bund/ledger"
 	"github.com/bund-exchange/bund/ledger/fabric/blocks"
 )
 
@@ -123,7 +124,7 @@ const maxAhead = 64 // blocks that are derived and not yet kept
 
 // keep makes blocks durable, then tells those who wait.
 func (l *Ledger) keep(m mark, ds []*derived) (mark, error) {
-	m, _, err := l.store.take(m, ds)
+	m, es, err := l.store.take(m, ds)
 	if err != nil {
 		return m, err
 	}
@@ -133,16 +134,28 @@ func (l *Ledger) keep(m mark, ds []*derived) (mark, error) {
 	l.grew = make(chan struct{})
 	l.mu.Unlock()
 	for _, d := range ds {
-		for _, t := range d.Transactions {
-			l.settle(t.ID, t.Flag)
+		cmds := d.Commands
+		for i, t := range d.Transactions {
+			n := 0
+			for n < len(cmds) && cmds[n].Tx == i {
+				n++
+			}
+			l.settle(t.ID, verdict{t.Flag, es[:n]})
+			cmds, es = cmds[n:], es[n:]
 		}
 	}
 	return m, nil
 }
 
+// verdict is what a block says about a transaction.
+type verdict struct {
+	flag    pb.TxValidationCode
+	entries []*ledger.Stored // of its accepted commands, in order
+}
+
 // await registers for the verdict on a transaction; settle hands it out.
-func (l *Ledger) await(tx string) chan pb.TxValidationCode {
-	c := make(chan pb.TxValidationCode, 1)
+func (l *Ledger) await(tx string) chan verdict {
+	c := make(chan verdict, 1)
 	l.mu.Lock()
 	l.waiting[tx] = c
 	l.mu.Unlock()
@@ -155,13 +168,13 @@ func (l *Ledger) forget(tx string) {
 	l.mu.Unlock()
 }
 
-func (l *Ledger) settle(tx string, flag pb.TxValidationCode) {
+func (l *Ledger) settle(tx string, v verdict) {
 	l.mu.Lock()
 	c := l.waiting[tx]
 	delete(l.waiting, tx)
 	l.mu.Unlock()
 	if c != nil {
-		c <- flag
+		c <- v
 	}
 }
 

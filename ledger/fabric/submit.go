@@ -19,6 +19,10 @@ const (
 	maxQueue      = 4096      // submissions waiting in a lane
 	maxEndorsing  = 4         // batches of a lane that are with endorsers; those that wait for their block don't count
 	commitWait    = 15 * time.Second
+
+	// gatherWait is how long a batch waits for more commands while others are under way: a block answers many callers at
+	// once, and their next commands come within milliseconds. The orderer's timer, 200 ms, begins after it.
+	gatherWait = 10 * time.Millisecond
 )
 
 // call is one submission on its way.
@@ -59,7 +63,7 @@ func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	cmd, err := contracts.Decode(sub)
+	cmd, err := contracts.DecodeWith(sub, l.keys.Verify)
 	if err != nil {
 		return nil, l.refusedHere(err)
 	}
@@ -152,8 +156,8 @@ func (l *Ledger) answer(c *call, r *ledger.Receipt, err error) {
 	l.leave(c)
 }
 
-// dispatch gathers what waits in a lane while the endorsers are busy: a lone caller waits for nobody, and many callers
-// share a transaction. A command with openings goes alone, since its endorsers depend on who may see them.
+// dispatch gathers what waits in a lane while the endorsers are busy, and what comes soon after: a lone caller waits for
+// nobody, and many callers share a transaction. A command with openings goes alone, since its endorsers depend on who may see them.
 func (l *Ledger) dispatch(x *lane) {
 	defer l.followers.Done()
 	for {
@@ -184,6 +188,7 @@ func (l *Ledger) dispatch(x *lane) {
 
 func (l *Ledger) gather(x *lane, c *call) (together, alone []*call) {
 	size := 0
+	var soon <-chan time.Time
 	for {
 		if len(c.sub.Openings) > 0 {
 			alone = append(alone, c)
@@ -196,10 +201,32 @@ func (l *Ledger) gather(x *lane, c *call) (together, alone []*call) {
 		}
 		select {
 		case c = <-x.queue:
+			continue
 		default:
+		}
+		if soon == nil {
+			if len(together) == 0 || l.underWay() == len(together)+len(alone) {
+				return together, alone
+			}
+			t := time.NewTimer(gatherWait)
+			defer t.Stop()
+			soon = t.C
+		}
+		select {
+		case c = <-x.queue:
+		case <-soon:
+			return together, alone
+		case <-l.ctx.Done():
 			return together, alone
 		}
 	}
+}
+
+// underWay is the number of commands that callers wait for.
+func (l *Ledger) underWay() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.flying)
 }
 
 // abandon answers what no batch has taken.
@@ -438,9 +465,11 @@ func (l *Ledger) commit(b *batch) error {
 	if err := l.gw.order(ctx, b.endorsed); err != nil {
 		return err
 	}
+	var entries []*ledger.Stored
 	select {
 	case v := <-verdict:
-		if err := invalid(v); err != nil {
+		entries = v.entries
+		if err := invalid(v.flag); err != nil {
 			for i, c := range b.calls {
 				c.open = before[i]
 			}
@@ -453,14 +482,31 @@ func (l *Ledger) commit(b *batch) error {
 	l.metrics.batch.Observe(float64(len(b.calls)))
 	calls := b.calls
 	b.calls = nil
-	for _, c := range calls {
-		r, err := l.take(ctx, c)
+	for i, c := range calls {
+		r, err := receipt(c.id, entries[min(i, len(entries)):])
 		if err == nil {
 			l.metrics.accepted.Inc()
 		}
 		l.answer(c, r, err)
 	}
 	return nil
+}
+
+// receipt is that of the command whose entry is the first of es.
+func receipt(id contracts.ID, es []*ledger.Stored) (*ledger.Receipt, error) {
+	if len(es) == 0 {
+		return nil, fmt.Errorf("%w: its transaction's block holds no entry of it", ledger.ErrOutcomeUnknown)
+	}
+	e := es[0]
+	i := slices.IndexFunc(e.Writes, func(w contracts.Write) bool { return w.Key == contracts.KeyCommand(id) })
+	if i < 0 {
+		return nil, fmt.Errorf("%w: the entry at %d is another command's", ledger.ErrOutcomeUnknown, e.Position)
+	}
+	out, err := contracts.Read[contracts.Outcome](e.Writes[i].Value)
+	if err != nil {
+		return nil, fmt.Errorf("%w: couldn't read the recorded outcome: %w", ledger.ErrOutcomeUnknown, err)
+	}
+	return &ledger.Receipt{Promise: ledger.Promise{Position: e.Position, Hash: e.Hash, Time: e.Time}, Outcome: *out}, nil
 }
 
 // take gives the receipt of an accepted command, waiting until the own peer has its block.

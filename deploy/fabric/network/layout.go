@@ -49,7 +49,8 @@ const (
 	market   = "market"
 	clearing = "clearing"
 
-	both = "AND('VenueMSP.peer','CustodianMSP.peer')"
+	both         = "AND('VenueMSP.peer','CustodianMSP.peer')"
+	marketPolicy = "AND('VenueMSP.peer', OR('CustodianMSP.peer','ProviderMSP.peer','BuyerMSP.peer'))"
 )
 
 func newLayout(c Config, program string) *layout {
@@ -58,7 +59,7 @@ func newLayout(c Config, program string) *layout {
 		l.Peers = append(l.Peers, peer{o.Name, 1})
 	}
 	l.Definitions = []definition{
-		{market, clearing, "AND('VenueMSP.peer', OR('CustodianMSP.peer','ProviderMSP.peer','BuyerMSP.peer'))", 1, program},
+		{market, clearing, marketPolicy, 1, program},
 		{clearing, market, both, 1, program},
 	}
 	return l

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -22,13 +23,13 @@ func (l *layout) peerPorts(p peer) peerPorts {
 	return peerPorts{at, at + 1, at + 2, at + 3}
 }
 
+// maxDefinitions is for how many there are ports beside a peer.
+const maxDefinitions = 8
+
 // chaincodePort alternates between two places, so that at an upgrade the old process serves until the new is committed.
 func (l *layout) chaincodePort(p peer, d definition) int {
-	at := l.peerPorts(p).first + 2*(d.Sequence%2)
-	if d.Name == clearing {
-		at++
-	}
-	return at
+	i := slices.IndexFunc(l.Definitions, func(x definition) bool { return x.Name == d.Name })
+	return l.peerPorts(p).first + 4*(i/2) + i%2 + 2*(d.Sequence%2)
 }
 
 type ordererPorts struct{ listen, admin, operations int }
