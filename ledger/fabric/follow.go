@@ -74,7 +74,11 @@ func (l *Ledger) follow() {
 	}
 }
 
-// read follows one stream. Blocks that arrived meanwhile are kept together.
+// errAnother means that the peer's channel isn't the one that the file was derived from.
+var errAnother = errors.New("the peer's channel is another than the one that the file was derived from")
+
+// read follows one stream. Blocks that arrived meanwhile are kept together. The last block that was derived is read again:
+// a peer that has another in its place is not to be followed, and nothing that the file says holds on its channel.
 func (l *Ledger) read(p endorser) error {
 	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
@@ -84,8 +88,16 @@ func (l *Ledger) read(p endorser) error {
 	}
 	ready := make(chan *derived, maxAhead)
 	ended := make(chan error, 1)
+	from := max(m.Block, 1) - 1
 	go func() {
-		err := l.gw.blocks(ctx, p, m.Block, func(b *common.Block) error {
+		err := l.gw.blocks(ctx, p, from, func(b *common.Block) error {
+			if number := b.GetHeader().GetNumber(); number < m.Block && b.Header != nil {
+				if h, err := headerHash(b.Header); err != nil || h != m.Head {
+					return l.broken(fmt.Errorf("block %d: %w", number, errors.Join(errAnother, err)))
+				}
+				l.confirm()
+				return nil
+			}
 			d, err := l.derive(b)
 			if err != nil {
 				return l.broken(err)
@@ -119,6 +131,15 @@ func (l *Ledger) read(p endorser) error {
 	return <-ended
 }
 
+// confirm notes that the peer's channel is that of the file.
+func (l *Ledger) confirm() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.confirmed, l.lostErr = true, nil
+	close(l.grew)
+	l.grew = make(chan struct{})
+}
+
 const maxAhead = 64 // blocks that are derived and not yet kept
 
 // keep makes blocks durable, then tells those who wait.
@@ -128,7 +149,7 @@ func (l *Ledger) keep(m mark, ds []*derived) (mark, error) {
 		return m, err
 	}
 	l.mu.Lock()
-	l.at, l.lostErr = m, nil
+	l.at, l.confirmed, l.lostErr = m, true, nil
 	close(l.grew)
 	l.grew = make(chan struct{})
 	l.mu.Unlock()

@@ -14,7 +14,6 @@ import (
 	"github.com/hyperledger/fabric-sdk-go/pkg/client/msp"
 	"github.com/hyperledger/fabric-sdk-go/pkg/common/errors/multi"
 	"github.com/hyperledger/fabric-sdk-go/pkg/common/errors/status"
-	"github.com/hyperledger/fabric-sdk-go/pkg/common/logging"
 	"github.com/hyperledger/fabric-sdk-go/pkg/common/options"
 	sdkcontext "github.com/hyperledger/fabric-sdk-go/pkg/common/providers/context"
 	"github.com/hyperledger/fabric-sdk-go/pkg/common/providers/fab"
@@ -55,7 +54,6 @@ func openGateway(net *profile.Network, organisation string) (_ *gateway, err err
 	if err != nil {
 		return nil, err
 	}
-	logging.SetLevel("fabsdk", logging.CRITICAL) // what matters comes back as an error
 	raw, err := yaml.Marshal(sdkConfig(net, organisation))
 	if err != nil {
 		return nil, err
@@ -118,7 +116,7 @@ func sdkConfig(net *profile.Network, organisation string) map[string]any {
 		"version": "1.0.0",
 		"client": map[string]any{
 			"organization": organisation,
-			"logging":      map[string]any{"level": "error"},
+			"logging":      map[string]any{"level": "critical"}, // what matters comes back as an error
 			"cryptoconfig": map[string]any{"path": "/"},
 			"peer":         map[string]any{"timeout": map[string]any{"connection": "3s", "response": "15s"}},
 			"orderer":      map[string]any{"timeout": map[string]any{"connection": "3s", "response": "10s"}},
@@ -199,6 +197,20 @@ func (g *gateway) propose(ctx context.Context, chaincode string, args [][]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("couldn't make a proposal: %w", err)
 	}
+	rs, err := g.send(ctx, p, peers)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rs[1:] {
+		if string(r.ProposalResponse.Payload) != string(rs[0].ProposalResponse.Payload) {
+			return nil, &mismatch{p, rs}
+		}
+	}
+	return &proposed{tx: string(p.TxnID), proposal: p, responses: rs}, nil
+}
+
+// send asks peers about one proposal. All of them must answer.
+func (g *gateway) send(ctx context.Context, p *fab.TransactionProposal, peers []endorser) ([]*fab.TransactionProposalResponse, error) {
 	rc, cancel := contextimpl.NewRequest(g.client, contextimpl.WithTimeoutType(fab.PeerResponse), contextimpl.WithParent(ctx))
 	defer cancel()
 	targets := make([]fab.ProposalProcessor, len(peers))
@@ -212,12 +224,7 @@ func (g *gateway) propose(ctx context.Context, chaincode string, args [][]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("couldn't get all endorsements: %w", err)
 	}
-	for _, r := range rs[1:] {
-		if string(r.ProposalResponse.Payload) != string(rs[0].ProposalResponse.Payload) {
-			return nil, errMismatch
-		}
-	}
-	return &proposed{tx: string(p.TxnID), proposal: p, responses: rs}, nil
+	return rs, nil
 }
 
 // order sends an endorsed transaction to an orderer. After an error it may or may not have been taken.
