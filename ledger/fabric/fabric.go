@@ -56,6 +56,8 @@ type Ledger struct {
 
 	ctx       context.Context // until Close
 	stop      context.CancelFunc
+	ended     chan struct{} // closed when every batch has come to its end after that
+	end       sync.Once
 	followers sync.WaitGroup
 	lanes     map[string]*lane // by name of the definition
 	busy      sync.WaitGroup   // batches under way
@@ -92,7 +94,7 @@ func Open(ctx context.Context, cfg Config) (_ *Ledger, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("couldn't open the ledger: %w", err)
 	}
-	l := &Ledger{cfg: cfg, grew: make(chan struct{}), waiting: map[string]chan pb.TxValidationCode{}, flying: map[contracts.ID]chan struct{}{},
+	l := &Ledger{cfg: cfg, grew: make(chan struct{}), ended: make(chan struct{}), waiting: map[string]chan pb.TxValidationCode{}, flying: map[contracts.ID]chan struct{}{},
 		down: map[string]time.Time{}, odd: map[string]time.Time{}, metrics: newMetrics()}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	defer func() {
@@ -223,6 +225,7 @@ func (l *Ledger) Close() error {
 	l.stop()
 	l.followers.Wait()
 	l.busy.Wait()
+	l.end.Do(func() { close(l.ended) })
 	if l.gw != nil {
 		l.gw.close()
 	}

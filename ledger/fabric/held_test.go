@@ -27,7 +27,11 @@ func (l *Ledger) Endorse(ctx context.Context, chaincode string, call proposal.Ca
 			}
 		}
 	}
-	p, err := l.gw.propose(ctx, chaincode, call.Args(), nil, set...)
+	var transient map[string][]byte
+	if o := proposal.Openings(call.Commands); o != nil {
+		transient = map[string][]byte{proposal.TransientOpenings: o}
+	}
+	p, err := l.gw.propose(ctx, chaincode, call.Args(), transient, set...)
 	return &Held{l, p}, err
 }
 

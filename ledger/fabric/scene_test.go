@@ -23,6 +23,7 @@ import (
 type scene struct {
 	dir      string
 	giveUp   time.Duration
+	netDir   string
 	net      *network.Network
 	openings *collected
 	ledger   *patient // the venue's
@@ -36,7 +37,8 @@ const sceneLedger = "bund.test/faults"
 // a failure or an unknown outcome.
 func setScene(t *testing.T, orderers int, giveUp time.Duration) *scene {
 	t.Helper()
-	s := &scene{giveUp: giveUp, net: startNetwork(t, orderers), openings: &collected{}}
+	s := &scene{giveUp: giveUp, openings: &collected{}}
+	s.net, s.netDir = startNetwork(t, orderers)
 	s.dir = t.TempDir()
 	l := open(t, s.config("venue", "venue"))
 	t.Cleanup(func() { l.Close() })
@@ -54,7 +56,7 @@ func setScene(t *testing.T, orderers int, giveUp time.Duration) *scene {
 }
 
 // startNetwork starts a network that ends with the test.
-func startNetwork(t *testing.T, orderers int) *network.Network {
+func startNetwork(t *testing.T, orderers int) (*network.Network, string) {
 	t.Helper()
 	bin := os.Getenv("BUND_FABRIC")
 	if bin == "" {
@@ -88,7 +90,7 @@ func startNetwork(t *testing.T, orderers int) *network.Network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return n
+	return n, filepath.Join(dir, "net")
 }
 
 // config is that of a client of an organisation, with a folder of that name.

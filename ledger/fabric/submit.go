@@ -82,8 +82,8 @@ func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.
 		case <-other:
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, ctx.Err())
-		case <-l.ctx.Done():
-			return nil, ledger.ErrClosed
+		case <-l.ended:
+			return nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, ledger.ErrClosed)
 		}
 	}
 	name := l.cfg.Network.Market
@@ -104,6 +104,13 @@ func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.
 		return c.receipt, c.err
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, ctx.Err())
+	case <-l.ended:
+	}
+	select {
+	case <-c.done:
+		return c.receipt, c.err
+	default: // it got into the queue when nobody took from that any more
+		return nil, ledger.ErrClosed
 	}
 }
 
