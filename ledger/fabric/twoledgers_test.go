@@ -144,11 +144,17 @@ func testClosed(t *testing.T, s *scene) {
 	if yes == 0 || no == 0 {
 		t.Fatalf("%d accepted, %d not, %d unknown: it was not closed in the midst", yes, no, unknown)
 	}
-	for _, sub := range subs {
-		if _, err := s.ledger.Submit(soon(t), sub); err != nil {
-			t.Fatal(err)
-		}
+	ctx := soon(t)
+	for g := range 64 {
+		wg.Go(func() {
+			for i := g; i < len(subs); i += 64 {
+				if _, err := s.ledger.Submit(ctx, subs[i]); err != nil {
+					t.Errorf("command %d: %v", i, err)
+				}
+			}
+		})
 	}
+	wg.Wait()
 }
 
 // equal compares two derivations entry by entry.
