@@ -95,7 +95,7 @@ func startNetwork(t *testing.T, orderers int) (*network.Network, string) {
 
 // config is that of a client of an organisation, with a folder of that name.
 func (s *scene) config(organisation, folder string) fabric.Config {
-	return fabric.Config{Network: s.net.Profile(), Organisation: organisation, Dir: filepath.Join(s.dir, folder), Openings: s.openings, Peers: peersOf(1), GiveUp: s.giveUp}
+	return fabric.Config{Network: s.net.Profile(), Organisation: organisation, Dir: filepath.Join(s.dir, folder), Openings: s.openings, Peers: peersOf(1), GiveUp: s.giveUp, Log: quiet}
 }
 
 // peersOf says whose peers are those of the cast that NewMarket makes from a seed.
