@@ -42,6 +42,9 @@ fabric-stop: fabric-build ## stops that network; its ledger stays, make fabric g
 fabric-smoke: build postgres fabric-build ## the walk of make smoke on a Fabric network of its own
 	bin/smoke -fabric
 
+chaos: fabric-build ## kill -9 of every part of a Fabric network under load; some three minutes
+	BUND_CHAOS=1 BUND_FABRIC=$(CURDIR)/bin $(GO) test -count=1 -timeout 30m -v -run TestChaos ./ledger/fabric
+
 # Each part takes less than eight minutes on a machine that does nothing else.
 bench-parts := ledger faults sustained node catalog projection audit privacy
 bench: $(addprefix bench-,$(bench-parts)) bench-fabric ## all figures that the project states, some half an hour
@@ -63,4 +66,4 @@ bench-fabric: postgres fabric-build ## the ledger on a Fabric network against a 
 generate: ## generated files anew
 	$(GO) generate ./...
 
-.PHONY: help build postgres run test smoke private headline generate bench fabric-build fabric fabric-stop fabric-smoke bench-fabric $(addprefix bench-,$(bench-parts))
+.PHONY: help build postgres run test smoke private headline generate bench fabric-build fabric fabric-stop fabric-smoke chaos bench-fabric $(addprefix bench-,$(bench-parts))

@@ -90,18 +90,18 @@ func TestExportedBlocks(t *testing.T) {
 // faults begins an epoch once with too few endorsers, twice at once, and once more with the same transaction.
 func faults(ctx context.Context, t *testing.T, l *fabric.Ledger, net *profile.Network) {
 	t.Helper()
-	n, err := l.NewestEpoch()
+	n, err := l.Newest()
 	if err != nil {
 		t.Fatal(err)
 	}
 	args := [][]byte{[]byte(proposal.Epoch), strconv.AppendUint(nil, n+1, 10)}
-	var orders []func() error
+	var orders []*fabric.Held
 	for _, msps := range [][]string{{net.VenueMSP}, {net.VenueMSP, net.Custodian}, {net.VenueMSP, net.Custodian}} {
-		order, err := l.Endorse(ctx, net.Market, args, msps...)
+		held, err := l.EndorseArgs(ctx, net.Market, args, msps...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		orders = append(orders, order)
+		orders = append(orders, held)
 	}
 	send := func(i int) {
 		t.Helper()
@@ -109,7 +109,7 @@ func faults(ctx context.Context, t *testing.T, l *fabric.Ledger, net *profile.Ne
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := orders[i](); err != nil {
+		if err := orders[i].Send(ctx); err != nil {
 			t.Fatal(err)
 		}
 		for h := before; h == before; {

@@ -76,9 +76,18 @@ func (l *Ledger) endorsers(audience []string, clearing bool) ([]endorser, error)
 }
 
 // mayEndorse gives the MSPs of the parties that have a peer; with none of them here the custodian, by the agreement's word.
-func (l *Ledger) mayEndorse(audience []contracts.ID) (msps []string, err error) {
+func (l *Ledger) mayEndorse(audience []contracts.ID) ([]string, error) {
+	msps, err := l.peersOf(audience)
+	if len(msps) == 0 {
+		msps = []string{l.cfg.Network.Custodian}
+	}
+	return msps, err
+}
+
+// peersOf gives the MSPs of those members that have a peer, but for the venue.
+func (l *Ledger) peersOf(members []contracts.ID) (msps []string, err error) {
 	err = l.store.view(func(_ mark, v view) error {
-		for _, id := range audience {
+		for _, id := range members {
 			b, _ := v.find(contracts.KeyMember(id))
 			if b == nil {
 				continue
@@ -93,9 +102,6 @@ func (l *Ledger) mayEndorse(audience []contracts.ID) (msps []string, err error) 
 		}
 		return nil
 	})
-	if len(msps) == 0 {
-		msps = []string{l.cfg.Network.Custodian}
-	}
 	return msps, err
 }
 

@@ -30,6 +30,13 @@ func (l *Ledger) epoch() (uint64, error) {
 	return n, err
 }
 
+// over reports whether no transaction that was endorsed up to a deadline can become valid any more: it names an epoch before
+// the first that began later, so it reads that the one after that has not begun.
+func (s *store) over(deadline contracts.Millis) (bool, error) {
+	newest, _, after, err := s.epochs(deadline + twoSkewsMillis)
+	return after > 0 && newest > after, err
+}
+
 // keepEpochs begins an epoch whenever the newest is old enough. Every process of the venue does; of two at once one is
 // refused by the chaincode or loses at commit.
 func (l *Ledger) keepEpochs() {

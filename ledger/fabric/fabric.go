@@ -56,19 +56,23 @@ type Ledger struct {
 
 	ctx       context.Context // until Close
 	stop      context.CancelFunc
+	ended     chan struct{} // closed when every batch has come to its end after that
+	end       sync.Once
 	followers sync.WaitGroup
 	lanes     map[string]*lane // by name of the definition
 	busy      sync.WaitGroup   // batches under way
 
-	mu       sync.Mutex
-	at       mark
-	grew     chan struct{} // closed when blocks were added
-	waiting  map[string]chan verdict
-	flying   map[contracts.ID]chan struct{} // closed at the end of the command under way, by id
-	brokeErr error                          // nothing can be derived any more
-	lostErr  error                          // the stream is down at the moment
-	down     map[string]time.Time           // peers that did not answer, until when they are asked last
-	metrics  *metrics
+	mu        sync.Mutex
+	at        mark
+	confirmed bool          // the peer has the blocks that at comes from
+	grew      chan struct{} // closed when blocks were added
+	waiting   map[string]chan verdict
+	flying    map[contracts.ID]chan struct{} // closed at the end of the command under way, by id
+	brokeErr  error                          // nothing can be derived any more
+	lostErr   error                          // the stream is down at the moment
+	down      map[string]time.Time           // peers that did not answer, until when they are asked last
+	odd       map[string]time.Time           // peers by name that decided otherwise than the others, when last
+	metrics   *metrics
 }
 
 var _ ledger.Ledger = (*Ledger)(nil)
@@ -93,8 +97,8 @@ func Open(ctx context.Context, cfg Config) (_ *Ledger, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("couldn't open the ledger: %w", err)
 	}
-	l := &Ledger{cfg: cfg, grew: make(chan struct{}), waiting: map[string]chan verdict{}, flying: map[contracts.ID]chan struct{}{},
-		down: map[string]time.Time{}, metrics: newMetrics(), keys: verifying.New(busyKeys)}
+	l := &Ledger{cfg: cfg, grew: make(chan struct{}), ended: make(chan struct{}), waiting: map[string]chan verdict{}, flying: map[contracts.ID]chan struct{}{},
+		down: map[string]time.Time{}, odd: map[string]time.Time{}, metrics: newMetrics(), keys: verifying.New(busyKeys)}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -151,10 +155,10 @@ func Open(ctx context.Context, cfg Config) (_ *Ledger, err error) {
 
 // catchUp waits until what the own peer has now is derived.
 func (l *Ledger) catchUp(ctx context.Context) error {
-	for {
-		h, err := l.gw.height(ctx, l.own[0])
+	for turn := 0; ; turn++ {
+		h, err := l.gw.height(ctx, l.own[turn%len(l.own)])
 		if err == nil {
-			return l.waitBlock(ctx, h)
+			return l.reach(ctx, h)
 		}
 		if ctx.Err() != nil {
 			return errors.Join(ctx.Err(), err)
@@ -166,19 +170,27 @@ func (l *Ledger) catchUp(ctx context.Context) error {
 	}
 }
 
-// waitBlock waits until so many blocks are derived.
-func (l *Ledger) waitBlock(ctx context.Context, n uint64) error {
-	return l.until(ctx, func(m mark) bool { return m.Block >= n })
+// reach waits until so many blocks are derived, and the peer has shown that they are its own.
+func (l *Ledger) reach(ctx context.Context, n uint64) error {
+	var at uint64
+	err := l.until(ctx, func(m mark, confirmed bool) bool {
+		at = m.Block
+		return m.Block >= n && confirmed
+	})
+	if err != nil && at > n {
+		err = fmt.Errorf("the file comes from %d blocks, and the peer has %d: %w", at, n, err)
+	}
+	return err
 }
 
 // until waits for a mark of which ok is true.
-func (l *Ledger) until(ctx context.Context, ok func(mark) bool) error {
+func (l *Ledger) until(ctx context.Context, ok func(m mark, confirmed bool) bool) error {
 	for {
 		l.mu.Lock()
-		m, grew, broken := l.at, l.grew, l.brokeErr
+		m, confirmed, grew, broken := l.at, l.confirmed, l.grew, l.brokeErr
 		l.mu.Unlock()
 		switch {
-		case ok(m):
+		case ok(m, confirmed):
 			return nil
 		case broken != nil:
 			return broken
@@ -216,6 +228,7 @@ func (l *Ledger) Close() error {
 	l.stop()
 	l.followers.Wait()
 	l.busy.Wait()
+	l.end.Do(func() { close(l.ended) })
 	if l.gw != nil {
 		l.gw.close()
 	}

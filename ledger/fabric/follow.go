@@ -3,11 +3,8 @@ package fabric
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/asn1"
 	"errors"
 	"fmt"
-	"math/big"
 	"math/rand/v2"
 	"time"
 
@@ -24,23 +21,11 @@ type derived struct {
 	previous, hash [32]byte
 }
 
-// headerHash is the hash of a block's header, which the next block names: SHA-256 of its DER form.
-func headerHash(h *common.BlockHeader) ([32]byte, error) {
-	b, err := asn1.Marshal(struct {
-		Number             *big.Int
-		Previous, DataHash []byte
-	}{new(big.Int).SetUint64(h.Number), h.PreviousHash, h.DataHash})
-	return sha256.Sum256(b), err
-}
-
-// dataHash is what a header must name as the hash of its block's transactions.
-func dataHash(d *common.BlockData) [32]byte { return sha256.Sum256(bytes.Join(d.GetData(), nil)) }
-
 func (l *Ledger) derive(b *common.Block) (*derived, error) {
 	if b.GetHeader() == nil {
 		return nil, errors.New("a block has no header")
 	}
-	if h := dataHash(b.Data); !bytes.Equal(h[:], b.Header.DataHash) {
+	if h := blocks.DataHash(b.Data); !bytes.Equal(h[:], b.Header.DataHash) {
 		return nil, fmt.Errorf("the transactions of block %d are not those of its header", b.Header.Number)
 	}
 	d, err := blocks.Derive(b, blocks.Names{Market: l.cfg.Network.Market, Clearing: l.cfg.Network.Clearing})
@@ -49,8 +34,8 @@ func (l *Ledger) derive(b *common.Block) (*derived, error) {
 	}
 	x := &derived{Derived: d}
 	copy(x.previous[:], b.Header.PreviousHash)
-	x.hash, err = headerHash(b.Header)
-	return x, err
+	x.hash = blocks.HeaderHash(b.Header)
+	return x, nil
 }
 
 // follow reads the peer's blocks until Close. A stream that breaks is opened again, at another peer of the organisation
@@ -75,7 +60,11 @@ func (l *Ledger) follow() {
 	}
 }
 
-// read follows one stream. Blocks that arrived meanwhile are kept together.
+// errAnother means that the peer's channel isn't the one that the file was derived from.
+var errAnother = errors.New("the peer's channel is another than the one that the file was derived from")
+
+// read follows one stream. Blocks that arrived meanwhile are kept together. The last block that was derived is read again:
+// a peer that has another in its place is not to be followed, and nothing that the file says holds on its channel.
 func (l *Ledger) read(p endorser) error {
 	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
@@ -85,8 +74,16 @@ func (l *Ledger) read(p endorser) error {
 	}
 	ready := make(chan *derived, maxAhead)
 	ended := make(chan error, 1)
+	from := max(m.Block, 1) - 1
 	go func() {
-		err := l.gw.blocks(ctx, p, m.Block, func(b *common.Block) error {
+		err := l.gw.blocks(ctx, p, from, func(b *common.Block) error {
+			if number := b.GetHeader().GetNumber(); number < m.Block && b.Header != nil {
+				if blocks.HeaderHash(b.Header) != m.Head {
+					return l.broken(fmt.Errorf("block %d: %w", number, errors.Join(errAnother, err)))
+				}
+				l.confirm()
+				return nil
+			}
 			d, err := l.derive(b)
 			if err != nil {
 				return l.broken(err)
@@ -120,6 +117,15 @@ func (l *Ledger) read(p endorser) error {
 	return <-ended
 }
 
+// confirm notes that the peer's channel is that of the file.
+func (l *Ledger) confirm() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.confirmed, l.lostErr = true, nil
+	close(l.grew)
+	l.grew = make(chan struct{})
+}
+
 const maxAhead = 64 // blocks that are derived and not yet kept
 
 // keep makes blocks durable, then tells those who wait.
@@ -129,7 +135,7 @@ func (l *Ledger) keep(m mark, ds []*derived) (mark, error) {
 		return m, err
 	}
 	l.mu.Lock()
-	l.at, l.lostErr = m, nil
+	l.at, l.confirmed, l.lostErr = m, true, nil
 	close(l.grew)
 	l.grew = make(chan struct{})
 	l.mu.Unlock()

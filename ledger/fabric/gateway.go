@@ -14,7 +14,6 @@ import (
 	"github.com/hyperledger/fabric-sdk-go/pkg/client/msp"
 	"github.com/hyperledger/fabric-sdk-go/pkg/common/errors/multi"
 	"github.com/hyperledger/fabric-sdk-go/pkg/common/errors/status"
-	"github.com/hyperledger/fabric-sdk-go/pkg/common/logging"
 	"github.com/hyperledger/fabric-sdk-go/pkg/common/options"
 	sdkcontext "github.com/hyperledger/fabric-sdk-go/pkg/common/providers/context"
 	"github.com/hyperledger/fabric-sdk-go/pkg/common/providers/fab"
@@ -41,6 +40,7 @@ type gateway struct {
 	channel  fab.ChannelCfg
 	peers    []endorser
 	orderers []fab.Orderer
+	scratch  string // a folder that the SDK wants for keys it makes; it makes none
 }
 
 // endorser is a peer that proposals can be sent to, or blocks be read from.
@@ -55,20 +55,22 @@ func openGateway(net *profile.Network, organisation string) (_ *gateway, err err
 	if err != nil {
 		return nil, err
 	}
-	logging.SetLevel("fabsdk", logging.CRITICAL) // what matters comes back as an error
-	raw, err := yaml.Marshal(sdkConfig(net, organisation))
-	if err != nil {
-		return nil, err
-	}
 	g := &gateway{net: net, channel: chconfig.NewChannelCfg(net.Channel)}
-	if g.sdk, err = fabsdk.New(config.FromRaw(raw, "yaml")); err != nil {
+	if g.scratch, err = os.MkdirTemp("", "bund-fabric-client-"); err != nil {
 		return nil, fmt.Errorf("couldn't start the Fabric client: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			g.sdk.Close()
+			g.close()
 		}
 	}()
+	raw, err := yaml.Marshal(sdkConfig(net, organisation, g.scratch))
+	if err != nil {
+		return nil, err
+	}
+	if g.sdk, err = fabsdk.New(config.FromRaw(raw, "yaml")); err != nil {
+		return nil, fmt.Errorf("couldn't start the Fabric client: %w", err)
+	}
 	identity, err := g.identity(user)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't use the identity of %s: %w", organisation, err)
@@ -102,14 +104,19 @@ func openGateway(net *profile.Network, organisation string) (_ *gateway, err err
 	return g, nil
 }
 
-func (g *gateway) close() { g.sdk.Close() }
+func (g *gateway) close() {
+	if g.sdk != nil {
+		g.sdk.Close()
+	}
+	os.RemoveAll(g.scratch)
+}
 
 func grpcOptions(name string) map[string]any {
 	return map[string]any{"ssl-target-name-override": name, "fail-fast": true, "keep-alive-time": "20s", "keep-alive-timeout": "10s", "keep-alive-permit": true}
 }
 
 // sdkConfig is the little that the SDK wants in its own form.
-func sdkConfig(net *profile.Network, organisation string) map[string]any {
+func sdkConfig(net *profile.Network, organisation, scratch string) map[string]any {
 	orgs := map[string]any{}
 	for _, u := range net.Users {
 		orgs[u.Organisation] = map[string]any{"mspid": u.MSP, "cryptoPath": u.MSPDir}
@@ -117,11 +124,12 @@ func sdkConfig(net *profile.Network, organisation string) map[string]any {
 	return map[string]any{
 		"version": "1.0.0",
 		"client": map[string]any{
-			"organization": organisation,
-			"logging":      map[string]any{"level": "error"},
-			"cryptoconfig": map[string]any{"path": "/"},
-			"peer":         map[string]any{"timeout": map[string]any{"connection": "3s", "response": "15s"}},
-			"orderer":      map[string]any{"timeout": map[string]any{"connection": "3s", "response": "10s"}},
+			"organization":    organisation,
+			"logging":         map[string]any{"level": "critical"}, // what matters comes back as an error
+			"cryptoconfig":    map[string]any{"path": "/"},
+			"credentialStore": map[string]any{"path": scratch, "cryptoStore": map[string]any{"path": scratch}},
+			"peer":            map[string]any{"timeout": map[string]any{"connection": "3s", "response": "15s"}},
+			"orderer":         map[string]any{"timeout": map[string]any{"connection": "3s", "response": "10s"}},
 			"BCCSP": map[string]any{"security": map[string]any{"enabled": true, "default": map[string]any{"provider": "SW"}, "hashAlgorithm": "SHA2",
 				"softVerify": true, "level": 256}},
 		},
@@ -199,6 +207,20 @@ func (g *gateway) propose(ctx context.Context, chaincode string, args [][]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("couldn't make a proposal: %w", err)
 	}
+	rs, err := g.send(ctx, p, peers)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rs[1:] {
+		if string(r.ProposalResponse.Payload) != string(rs[0].ProposalResponse.Payload) {
+			return nil, &mismatch{p, rs}
+		}
+	}
+	return &proposed{tx: string(p.TxnID), proposal: p, responses: rs}, nil
+}
+
+// send asks peers about one proposal. All of them must answer.
+func (g *gateway) send(ctx context.Context, p *fab.TransactionProposal, peers []endorser) ([]*fab.TransactionProposalResponse, error) {
 	rc, cancel := contextimpl.NewRequest(g.client, contextimpl.WithTimeoutType(fab.PeerResponse), contextimpl.WithParent(ctx))
 	defer cancel()
 	targets := make([]fab.ProposalProcessor, len(peers))
@@ -212,12 +234,7 @@ func (g *gateway) propose(ctx context.Context, chaincode string, args [][]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("couldn't get all endorsements: %w", err)
 	}
-	for _, r := range rs[1:] {
-		if string(r.ProposalResponse.Payload) != string(rs[0].ProposalResponse.Payload) {
-			return nil, errMismatch
-		}
-	}
-	return &proposed{tx: string(p.TxnID), proposal: p, responses: rs}, nil
+	return rs, nil
 }
 
 // order sends an endorsed transaction to an orderer. After an error it may or may not have been taken.

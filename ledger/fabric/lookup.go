@@ -49,8 +49,8 @@ func (l *Ledger) Lookup(ctx context.Context, id contracts.ID) (*ledger.Answer, e
 	if err != nil || scripted {
 		return a, err
 	}
-	newest, _, after, err := l.store.epochs(deadline + twoSkewsMillis)
-	if after > 0 && newest > after {
+	over, err := l.store.over(deadline)
+	if over {
 		a.Status = ledger.Never
 	}
 	return a, err

@@ -3,6 +3,8 @@ package fabric
 import (
 	"context"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -12,6 +14,7 @@ type metrics struct {
 	batch, commit              prometheus.Histogram
 	accepted, repeated, failed prometheus.Counter
 	refused, retried           *prometheus.CounterVec
+	disagreements              *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -25,6 +28,8 @@ func newMetrics() *metrics {
 		failed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "bund_ledger_failed_total", Help: "Commands given up without an answer."}),
 		refused:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "bund_ledger_refused_total", Help: "Commands refused."}, []string{"code"}),
 		retried:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "bund_ledger_retried_total", Help: "Batches sent again."}, []string{"reason"}),
+		disagreements: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "bund_ledger_disagreements_total",
+			Help: "Decisions of a peer that differed from those of others over the same state."}, []string{"peer"}),
 	}
 }
 
@@ -35,13 +40,23 @@ type Health struct {
 	Queued  int    // submissions waiting
 	Stopped error  // nothing more can be derived: a block is damaged, or the disk
 	Broken  error  // the peer's blocks can't be read at the moment
+
+	// Odd lists the peers that decided otherwise than others in the last ten minutes, though none was behind: one of them
+	// has a state, a chaincode or a clock that it should not have.
+	Odd []string
 }
 
 // Health reports the state now.
 func (l *Ledger) Health() Health {
 	l.mu.Lock()
 	h := Health{Height: l.at.Height, Block: l.at.Block, Stopped: l.brokeErr, Broken: l.lostErr}
+	for name, last := range l.odd {
+		if time.Since(last) < unwell {
+			h.Odd = append(h.Odd, name)
+		}
+	}
 	l.mu.Unlock()
+	slices.Sort(h.Odd)
 	for _, x := range l.lanes {
 		h.Queued += len(x.queue)
 	}
@@ -55,7 +70,7 @@ func (l *Ledger) Collectors() []prometheus.Collector {
 	}
 	m := l.metrics
 	return []prometheus.Collector{
-		m.batch, m.commit, m.accepted, m.repeated, m.failed, m.refused, m.retried,
+		m.batch, m.commit, m.accepted, m.repeated, m.failed, m.refused, m.retried, m.disagreements,
 		gauge("bund_ledger_height", "Entries derived.", func(h Health) float64 { return float64(h.Height) }),
 		gauge("bund_ledger_blocks", "Blocks read.", func(h Health) float64 { return float64(h.Block) }),
 		gauge("bund_ledger_queued", "Submissions waiting.", func(h Health) float64 { return float64(h.Queued) }),

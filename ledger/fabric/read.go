@@ -21,7 +21,7 @@ func (l *Ledger) Height(context.Context) (uint64, error) {
 
 // Wait returns once the height is above from.
 func (l *Ledger) Wait(ctx context.Context, from uint64) error {
-	return l.until(ctx, func(m mark) bool { return m.Height > from })
+	return l.until(ctx, func(m mark, _ bool) bool { return m.Height > from })
 }
 
 // View reads the state after the entries derived so far. Values belong to the view: they must be copied to be kept.

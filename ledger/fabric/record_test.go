@@ -51,17 +51,17 @@ func TestRecord(t *testing.T) {
 	must(m.Open())
 
 	// In one block, if it goes well: too few endorsers, a good one, a conflict with it, no venue, the good one again.
-	n, err := l.NewestEpoch()
+	n, err := l.Newest()
 	must(err)
 	args := [][]byte{[]byte(proposal.Epoch), strconv.AppendUint(nil, n+1, 10)}
-	var orders []func() error
+	var orders []*fabric.Held
 	for _, msps := range [][]string{{net.VenueMSP}, {net.VenueMSP, net.Custodian}, {net.VenueMSP, net.Custodian}, {"ProviderMSP", "BuyerMSP"}} {
-		order, err := l.Endorse(ctx, net.Market, args, msps...)
+		held, err := l.EndorseArgs(ctx, net.Market, args, msps...)
 		must(err)
-		orders = append(orders, order)
+		orders = append(orders, held)
 	}
-	for _, order := range append(orders, orders[1]) {
-		must(order())
+	for _, held := range append(orders, orders[1]) {
+		must(held.Send(ctx))
 	}
 	must(m.Trade())
 

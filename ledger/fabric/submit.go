@@ -27,10 +27,13 @@ const (
 
 // call is one submission on its way.
 type call struct {
-	sub   contracts.Submission
-	id    contracts.ID
-	began time.Time
-	open  bool // a transaction with it was ordered and has no verdict that it is invalid
+	sub    contracts.Submission
+	id     contracts.ID
+	member contracts.ID // whose command it is
+	began  time.Time
+	open   bool // a transaction with it was ordered and has no verdict that it is invalid
+
+	mismatched int // tries in a row in which endorsers disagreed
 
 	receipt *ledger.Receipt
 	err     error
@@ -67,7 +70,7 @@ func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.
 	if err != nil {
 		return nil, l.refusedHere(err)
 	}
-	c := &call{sub: sub, id: cmd.ID, began: time.Now(), done: make(chan struct{})}
+	c := &call{sub: sub, id: cmd.ID, member: contracts.ID(cmd.Member), began: time.Now(), done: make(chan struct{})}
 	for {
 		if r, err := l.recorded(cmd); r != nil || err != nil {
 			return r, err
@@ -83,8 +86,8 @@ func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.
 		case <-other:
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, ctx.Err())
-		case <-l.ctx.Done():
-			return nil, ledger.ErrClosed
+		case <-l.ended:
+			return nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, ledger.ErrClosed)
 		}
 	}
 	name := l.cfg.Network.Market
@@ -105,6 +108,13 @@ func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.
 		return c.receipt, c.err
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, ctx.Err())
+	case <-l.ended:
+	}
+	select {
+	case <-c.done:
+		return c.receipt, c.err
+	default: // it got into the queue when nobody took from that any more
+		return nil, ledger.ErrClosed
 	}
 }
 
@@ -379,8 +389,16 @@ func (l *Ledger) ask(ctx context.Context, b *batch, function string) (height uin
 	}
 	p, err := l.gw.propose(ctx, b.lane.name, call.Args(), transient, set...)
 	l.noteErrors(set, err)
+	if m := (*mismatch)(nil); errors.As(err, &m) {
+		l.arbitrate(ctx, b, set, m)
+	}
 	if err != nil {
 		return 0, reply, err
+	}
+	for _, c := range b.calls {
+		if len(set) > 1 {
+			c.mismatched = 0
+		}
 	}
 	b.endorsed = p
 	reply, err = proposal.ParseReply(p.payload(), len(b.calls))
@@ -429,6 +447,14 @@ func (l *Ledger) keepOpenings(ctx context.Context, b *batch) (done bool, err err
 	height, reply, err := l.ask(ctx, b, proposal.Open)
 	if err != nil {
 		return false, err
+	}
+	if reply.Answers[0].Refused != nil {
+		// Nobody is refused by the venue's word alone where another peer may see the openings: that of the member who sent
+		// them, or for clearing the custodian's.
+		b.kept = nil
+		if b.audience, err = l.peersOf([]contracts.ID{c.member}); err != nil || len(b.audience) > 0 || b.lane.clearing {
+			return false, err
+		}
 	}
 	left, err := l.sort(ctx, b, height, reply)
 	if err != nil || len(left) == 0 {
@@ -515,7 +541,7 @@ func (l *Ledger) take(ctx context.Context, c *call) (*ledger.Receipt, error) {
 	defer cancel()
 	var a *ledger.Answer
 	var failed error
-	err := l.until(ctx, func(mark) bool {
+	err := l.until(ctx, func(mark, bool) bool {
 		a, failed = l.find(c.id)
 		return a != nil || failed != nil
 	})

@@ -37,5 +37,5 @@ func (n *Network) AddDefinition(ctx context.Context, name, program string) error
 	if err := n.startAll(ctx); err != nil {
 		return err
 	}
-	return n.defineAll(ctx, n.main())
+	return n.define(ctx, n.main(), n.layout.Definitions)
 }

@@ -1,0 +1,46 @@
+// Stateedit is what somebody with the disk of a stopped peer can do: it replaces text in a value of the peer's state
+// database, and leaves the value's version. Tests run it to see that the others notice.
+//
+//	stateedit DIR CHANNEL NAMESPACE KEY OLD NEW
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+
+	"github.com/syndtr/goleveldb/leveldb"
+	"github.com/syndtr/goleveldb/leveldb/opt"
+)
+
+func main() {
+	if len(os.Args) != 7 {
+		fmt.Fprintln(os.Stderr, "usage: stateedit DIR CHANNEL NAMESPACE KEY OLD NEW")
+		os.Exit(2)
+	}
+	a := os.Args
+	if err := edit(a[1], a[2]+"\x00d"+a[3]+"\x00"+a[4], []byte(a[5]), []byte(a[6])); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// edit replaces text by text of the same length, so that the lengths in the stored value stay right.
+func edit(dir, key string, old, text []byte) error {
+	if len(old) == 0 || len(old) != len(text) {
+		return fmt.Errorf("want old and new text of one length")
+	}
+	db, err := leveldb.OpenFile(dir, &opt.Options{ErrorIfMissing: true})
+	if err != nil {
+		return fmt.Errorf("couldn't open the state: %w", err)
+	}
+	defer db.Close()
+	v, err := db.Get([]byte(key), nil)
+	if err != nil {
+		return fmt.Errorf("couldn't read %q: %w", key, err)
+	}
+	if !bytes.Contains(v, old) {
+		return fmt.Errorf("the value of %q doesn't hold the old text", key)
+	}
+	return db.Put([]byte(key), bytes.ReplaceAll(v, old, text), &opt.WriteOptions{Sync: true})
+}

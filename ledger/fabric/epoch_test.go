@@ -1,0 +1,37 @@
+package fabric
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/ledger/fabric/blocks"
+)
+
+func TestOver(t *testing.T) {
+	s, err := openStore(filepath.Join(t.TempDir(), "entries.db"), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	var m mark
+	const deadline = contracts.Millis(1_800_000_000_000)
+	for i, x := range []struct {
+		begins contracts.Millis // of another epoch
+		over   bool
+	}{
+		{deadline - 1, false},
+		{deadline + 1, false},
+		{deadline + twoSkewsMillis, false}, // its clock may be behind
+		{deadline + twoSkewsMillis + 1, false},
+		{deadline + twoSkewsMillis + 2, true}, // and this kills what named the last one before
+	} {
+		d := &derived{Derived: &blocks.Derived{Number: uint64(i), Epochs: []blocks.Epoch{{N: uint64(i + 1), Time: x.begins}}}}
+		if m, _, err = s.take(m, []*derived{d}); err != nil {
+			t.Fatal(err)
+		}
+		if over, err := s.over(deadline); err != nil || over != x.over {
+			t.Errorf("epoch %d began at %+d: over %v, %v", i+1, int64(x.begins-deadline), over, err)
+		}
+	}
+}
