@@ -218,7 +218,7 @@ func TestNetwork(t *testing.T) {
 	})
 }
 
-// TestThreeOrderers kills the leader of three.
+// TestThreeOrderers kills the leader of three, and adds a definition.
 func TestThreeOrderers(t *testing.T) {
 	c := config(t)
 	c.Orderers = 3
@@ -240,6 +240,21 @@ func TestThreeOrderers(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, n, []string{"venue", "buyer"}, "market", "c", "1")
+
+	for range 2 {
+		if err := n.AddDefinition(t.Context(), "bare", register(t, "2")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, n, []string{"venue", "buyer"}, "bare", "a", "2")
+	holds(t, n, "provider", "bare", "a", "2")
+	holds(t, n, "provider", "market", "a", "1")
+	if err := n.AddDefinition(t.Context(), "bare", c.Chaincode); err == nil {
+		t.Error("a definition was added twice, with two programs")
+	}
+	if p := n.Process("chaincode.buyer.bare"); p == nil || !p.Alive() {
+		t.Error("the added definition's process doesn't run")
+	}
 }
 
 func TestBusy(t *testing.T) {
