@@ -195,6 +195,7 @@ func (b *batch) timed(st *state, out []answer) (cmds []*contracts.Command, at []
 		return nil, nil, 0, fmt.Errorf("couldn't tell the time: %w", err)
 	}
 	apart := b.contract.apart(b.wall)
+	moved := false // an earlier command sets the time for those after it
 	for i, cmd := range b.commands {
 		if cmd == nil {
 			continue
@@ -202,6 +203,14 @@ func (b *batch) timed(st *state, out []answer) (cmds []*contracts.Command, at []
 		if apart && onWall(cmd, scripted) {
 			out[i].Refusal = &contracts.Refusal{Code: "clock.peer", Detail: fmt.Sprintf("the clocks of proposer and endorser are more than %d s apart", maxSkewSec)}
 			continue
+		}
+		if moved {
+			out[i].Refusal = &contracts.Refusal{Code: "batch.dependent", Detail: "an earlier command of the same batch sets the time"}
+			continue
+		}
+		switch cmd.Body().(type) {
+		case *contracts.ClockAdvance, *contracts.ClockRelease:
+			moved = true
 		}
 		t, err := contracts.EntryTime(st, cmd, 0, b.wall)
 		switch {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	pb "github.com/hyperledger/fabric-protos-go/peer"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/proposal"
@@ -30,11 +31,11 @@ func (l *Ledger) epoch() (uint64, error) {
 	return n, err
 }
 
-// over reports whether no transaction that was endorsed up to a deadline can become valid any more: it names an epoch before
+// overAt reports whether no transaction that was endorsed up to a deadline can become valid any more: it names an epoch before
 // the first that began later, so it reads that the one after that has not begun.
-func (s *store) over(deadline contracts.Millis) (bool, error) {
-	newest, _, after, err := s.epochs(deadline + twoSkewsMillis)
-	return after > 0 && newest > after, err
+func overAt(tx *bolt.Tx, deadline contracts.Millis) bool {
+	newest, _, after := epochsAt(tx, deadline+skewsMillis)
+	return after > 0 && newest > after
 }
 
 // keepEpochs begins an epoch whenever the newest is old enough. Every process of the venue does; of two at once one is

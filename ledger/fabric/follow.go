@@ -74,11 +74,11 @@ func (l *Ledger) read(p endorser) error {
 	}
 	ready := make(chan *derived, maxAhead)
 	ended := make(chan error, 1)
-	from := max(m.Block, 1) - 1
+	begin, from := m, max(m.Block, 1)-1
 	go func() {
 		err := l.gw.blocks(ctx, p, from, func(b *common.Block) error {
-			if number := b.GetHeader().GetNumber(); number < m.Block && b.Header != nil {
-				if blocks.HeaderHash(b.Header) != m.Head {
+			if number := b.GetHeader().GetNumber(); number < begin.Block && b.Header != nil {
+				if blocks.HeaderHash(b.Header) != begin.Head {
 					return l.broken(fmt.Errorf("block %d: %w", number, errors.Join(errAnother, err)))
 				}
 				l.confirm()
@@ -146,12 +146,19 @@ func (l *Ledger) keep(m mark, ds []*derived) (mark, error) {
 			for n < len(cmds) && cmds[n].Tx == i {
 				n++
 			}
-			l.settle(t.ID, verdict{t.Flag, es[:n]})
+			if decided[t.Flag] {
+				l.settle(t.ID, verdict{t.Flag, es[:n]})
+			}
 			cmds, es = cmds[n:], es[n:]
 		}
 	}
 	return m, nil
 }
+
+// decided are the flags of a transaction that is who it says it is. Anybody can order an envelope that only names another's
+// transaction; peers flag it otherwise, and the true one may follow.
+var decided = map[pb.TxValidationCode]bool{pb.TxValidationCode_VALID: true, pb.TxValidationCode_MVCC_READ_CONFLICT: true,
+	pb.TxValidationCode_PHANTOM_READ_CONFLICT: true, pb.TxValidationCode_ENDORSEMENT_POLICY_FAILURE: true}
 
 // verdict is what a block says about a transaction.
 type verdict struct {

@@ -172,13 +172,42 @@ type proposed struct {
 	responses []*fab.TransactionProposalResponse
 }
 
-// payload is what the chaincode answered, the same from all endorsers.
+// payload is what the chaincode answered, out of what every asked endorser signed. The answer also stands beside that,
+// where nobody has signed it.
 func (p *proposed) payload() []byte {
-	return p.responses[0].ProposalResponse.GetResponse().GetPayload()
+	var signed pb.ProposalResponsePayload
+	var action pb.ChaincodeAction
+	if proto.Unmarshal(p.responses[0].ProposalResponse.GetPayload(), &signed) != nil || proto.Unmarshal(signed.Extension, &action) != nil {
+		return nil
+	}
+	return action.GetResponse().GetPayload()
+}
+
+// wary is a peer whose answers are looked at before the SDK reads on: it takes every field for granted.
+type wary struct{ fab.Peer }
+
+// ProcessTransactionProposal asks the peer.
+func (w wary) ProcessTransactionProposal(ctx context.Context, r fab.ProcessProposalRequest) (resp *fab.TransactionProposalResponse, err error) {
+	defer func() {
+		if recover() != nil {
+			resp, err = nil, fmt.Errorf("the endorser [%s] gave a malformed answer", w.URL())
+		}
+	}()
+	resp, err = w.Peer.ProcessTransactionProposal(ctx, r)
+	if err != nil {
+		return resp, err
+	}
+	if p := resp.ProposalResponse; len(p.GetPayload()) == 0 || len(p.GetEndorsement().GetSignature()) == 0 {
+		return nil, fmt.Errorf("the endorser [%s] gave an answer without endorsement", w.URL())
+	}
+	return resp, nil
 }
 
 // errMismatch says that endorsers answered differently: one of them lags, or its state is not that of the others.
 var errMismatch = errors.New("endorsers disagree")
+
+// errOrder says that no orderer has confirmed to have taken a transaction: it may have, or it can't, or none is there.
+var errOrder = errors.New("couldn't order a transaction")
 
 // errFailed says that the chaincode of every asked endorser failed: it may be starting, or it fails on this call.
 var errFailed = errors.New("the chaincode failed")
@@ -225,7 +254,7 @@ func (g *gateway) send(ctx context.Context, p *fab.TransactionProposal, peers []
 	defer cancel()
 	targets := make([]fab.ProposalProcessor, len(peers))
 	for i := range peers {
-		targets[i] = peers[i].peer
+		targets[i] = wary{peers[i].peer}
 	}
 	rs, err := txn.SendProposal(rc, p, targets)
 	if failed(err, len(peers)) {
@@ -246,7 +275,7 @@ func (g *gateway) order(ctx context.Context, p *proposed) error {
 	rc, cancel := contextimpl.NewRequest(g.client, contextimpl.WithTimeout(commitWait), contextimpl.WithParent(ctx)) // its own default is none at all
 	defer cancel()
 	if _, err := txn.Send(rc, t, g.orderers); err != nil {
-		return fmt.Errorf("couldn't order a transaction: %w", err)
+		return fmt.Errorf("%w: %w", errOrder, err)
 	}
 	return nil
 }

@@ -156,18 +156,23 @@ const readAtOnce = 4 << 20
 // epochs gives the newest epoch with its time, and the first one that began after t, 0 when there is none.
 func (s *store) epochs(t contracts.Millis) (newest uint64, began contracts.Millis, after uint64, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
-		c := tx.Bucket(epochBucket).Cursor()
-		k, v := c.Last()
-		if k == nil {
-			return nil
-		}
-		newest, began = binary.BigEndian.Uint64(k), contracts.Millis(binary.BigEndian.Uint64(v))
-		for ; k != nil && contracts.Millis(binary.BigEndian.Uint64(v)) > t; k, v = c.Prev() {
-			after = binary.BigEndian.Uint64(k)
-		}
+		newest, began, after = epochsAt(tx, t)
 		return nil
 	})
 	return newest, began, after, err
+}
+
+func epochsAt(tx *bolt.Tx, t contracts.Millis) (newest uint64, began contracts.Millis, after uint64) {
+	c := tx.Bucket(epochBucket).Cursor()
+	k, v := c.Last()
+	if k == nil {
+		return 0, 0, 0
+	}
+	newest, began = binary.BigEndian.Uint64(k), contracts.Millis(binary.BigEndian.Uint64(v))
+	for ; k != nil && contracts.Millis(binary.BigEndian.Uint64(v)) > t; k, v = c.Prev() {
+		after = binary.BigEndian.Uint64(k)
+	}
+	return newest, began, after
 }
 
 // view reads the state at one height. Values belong to the transaction.

@@ -1,6 +1,7 @@
 package fabric
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ const (
 	maxBatchBytes = 512 << 10 // signed bytes in a transaction, but for a lone command
 	maxQueue      = 4096      // submissions waiting in a lane
 	maxEndorsing  = 4         // batches of a lane that are with endorsers; those that wait for their block don't count
+	maxOpenings   = 448 << 10 // bytes of a command's openings: they come back in hex, beside what the rules make, in at most 1 MiB
 	commitWait    = 15 * time.Second
 
 	// gatherWait is how long a batch waits for more commands while others are under way: a block answers many callers at
@@ -29,6 +31,7 @@ const (
 type call struct {
 	sub    contracts.Submission
 	id     contracts.ID
+	digest contracts.Hash
 	member contracts.ID // whose command it is
 	began  time.Time
 	open   bool // a transaction with it was ordered and has no verdict that it is invalid
@@ -63,16 +66,22 @@ var clearingKinds = func() map[string]bool {
 // Submit asks for one command to be accepted, see ledger.Ledger. A caller whose ctx ends gets an unknown outcome; the
 // command goes on.
 func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.Receipt, error) {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), l.broken(nil)); err != nil {
 		return nil, err
 	}
 	cmd, err := contracts.DecodeWith(sub, l.keys.Verify)
 	if err != nil {
 		return nil, l.refusedHere(err)
 	}
-	c := &call{sub: sub, id: cmd.ID, member: contracts.ID(cmd.Member), began: time.Now(), done: make(chan struct{})}
+	if n := openingBytes(sub); n > maxOpenings {
+		return nil, l.refusedHere(&contracts.Refusal{Code: "opening.too_large", Detail: fmt.Sprintf("on this ledger the openings of a command have at most %d bytes together", maxOpenings)})
+	}
+	c := &call{sub: sub, id: cmd.ID, digest: cmd.Digest, member: contracts.ID(cmd.Member), began: time.Now(), done: make(chan struct{})}
 	for {
-		if r, err := l.recorded(cmd); r != nil || err != nil {
+		if r, err := l.known(c); r != nil || err != nil {
+			if r != nil {
+				l.metrics.repeated.Inc()
+			}
 			return r, err
 		}
 		if l.ctx.Err() != nil {
@@ -118,6 +127,13 @@ func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.
 	}
 }
 
+func openingBytes(sub contracts.Submission) (n int) {
+	for _, o := range sub.Openings {
+		n += len(o.Value)
+	}
+	return n
+}
+
 // refusedHere is a refusal that needs no endorser: the command's form is wrong.
 func (l *Ledger) refusedHere(err error) error {
 	var r *contracts.Refusal
@@ -128,19 +144,6 @@ func (l *Ledger) refusedHere(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return &ledger.Refused{Refusal: r, Position: l.at.Height}
-}
-
-// recorded answers a command whose id is on the ledger; nil when it isn't.
-func (l *Ledger) recorded(cmd *contracts.Command) (r *ledger.Receipt, err error) {
-	a, err := l.find(cmd.ID)
-	switch {
-	case err != nil || a == nil:
-		return nil, err
-	case a.Outcome.Digest != cmd.Digest:
-		return nil, l.refusedHere(&contracts.Refusal{Code: "command.id_reused", Field: "id", Detail: "this command id was accepted with other bytes"})
-	}
-	l.metrics.repeated.Inc()
-	return &ledger.Receipt{Promise: a.Promise, Outcome: a.Outcome, Repeated: true}, nil
 }
 
 // enter notes that a command is under way; when its id is already, it gives what is closed at the other's end.
@@ -187,11 +190,11 @@ func (l *Ledger) dispatch(x *lane) {
 		}
 		together, alone := l.gather(x, c)
 		<-x.slots
-		for _, c := range alone {
-			l.start(x, []*call{c})
-		}
 		if len(together) > 0 {
 			l.start(x, together)
+		}
+		for _, c := range alone {
+			l.start(x, []*call{c})
 		}
 	}
 }
@@ -275,8 +278,9 @@ func (l *Ledger) run(x *lane, calls []*call, held bool) {
 			err = l.commit(b)
 		}
 		calls = slices.Concat(b.later, b.calls)
-		if len(b.calls) > 1 && (errors.Is(err, errConflict) || errors.Is(err, errFailed) && try > 1) {
-			// One of them read what somebody else changed, or makes the chaincode fail; it should not take all others along again.
+		if len(b.calls) > 1 && (errors.Is(err, errConflict) || try > 1 && (errors.Is(err, errFailed) || errors.Is(err, errOrder))) {
+			// One of them read what somebody else changed, or makes the chaincode fail, or writes more than a block takes; it
+			// should not take all others along again.
 			half := len(b.calls) / 2
 			l.busy.Add(1)
 			go func() {
@@ -297,8 +301,8 @@ func (l *Ledger) run(x *lane, calls []*call, held bool) {
 // giveUp answers the calls that have waited too long, all of them when the ledger is closing, and gives the rest.
 func (l *Ledger) giveUp(calls []*call, err error) (rest []*call) {
 	for _, c := range calls {
-		closing := l.ctx.Err() != nil
-		if !closing && time.Since(c.began) < l.cfg.GiveUp {
+		closing, stopped := l.ctx.Err() != nil, l.broken(nil)
+		if !closing && stopped == nil && time.Since(c.began) < l.cfg.GiveUp {
 			rest = append(rest, c)
 			continue
 		}
@@ -306,8 +310,14 @@ func (l *Ledger) giveUp(calls []*call, err error) (rest []*call) {
 		switch {
 		case closing:
 			why = ledger.ErrClosed
+		case stopped != nil:
+			why = stopped
 		case why == nil:
 			why = errors.New("other commands of the same batches were always before it")
+		}
+		if r, err := l.known(c); answers(r, err) {
+			l.answer(c, r, err)
+			continue
 		}
 		l.metrics.failed.Inc()
 		if c.open {
@@ -351,7 +361,7 @@ func (l *Ledger) endorse(b *batch) error {
 		}
 		if len(left) == len(b.calls) {
 			if c := reply.Answers[0].Accepted; len(b.calls) == 1 && !covers(b.kept, c.Commitments) {
-				continue // the state changed since the openings were kept
+				return errMismatch // the state changed since the openings were kept, or who opened them sees another
 			}
 			return nil
 		}
@@ -407,28 +417,34 @@ func (l *Ledger) ask(ctx context.Context, b *batch, function string) (height uin
 
 // sort answers what was refused or repeated, sets aside what depends on others, and gives what was accepted.
 func (l *Ledger) sort(ctx context.Context, b *batch, height uint64, reply proposal.Reply) (accepted []*call, err error) {
+	var wait error
 	for i, c := range b.calls {
 		switch a := reply.Answers[i]; {
 		case a.Accepted != nil:
 			accepted = append(accepted, c)
 		case a.Refused != nil && a.Refused.Code == "batch.dependent":
 			b.later = append(b.later, c)
-		case a.Refused != nil && (a.Refused.Code == "epoch.stale" || a.Refused.Code == "epoch.unknown"):
+		case a.Refused != nil && (a.Refused.Code == "epoch.stale" || a.Refused.Code == "epoch.unknown" || a.Refused.Code == "clock.peer"):
 			b.later = append(b.later, c)
 			err = errEpoch
+		case a.Refused != nil && c.open:
+			// What was ordered before may still come, and then this no is untrue: wall time alone makes it no conflict.
+			b.later = append(b.later, c)
+			wait = errNoVerdict
 		case a.Refused != nil:
 			l.metrics.refused.WithLabelValues(string(a.Refused.Code)).Inc()
 			l.answer(c, nil, &ledger.Refused{Refusal: a.Refused.Refusal(), Position: height})
 		default:
-			if r, err := l.take(ctx, c); err != nil {
+			r, err := l.take(ctx, c)
+			if !answers(r, err) {
 				b.later = append(b.later, c) // the endorsers know it already, our own peer will
-			} else {
-				r.Repeated = !c.open
-				l.answer(c, r, nil)
+				wait = errNoVerdict
+				continue
 			}
+			l.answer(c, r, err)
 		}
 	}
-	if err != nil { // all of them named the same epoch
+	if err = cmp.Or(err, wait); err != nil {
 		b.calls = nil
 		b.later = slices.Concat(b.later, accepted)
 	}
@@ -539,14 +555,30 @@ func receipt(id contracts.ID, es []*ledger.Stored) (*ledger.Receipt, error) {
 func (l *Ledger) take(ctx context.Context, c *call) (*ledger.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitWait)
 	defer cancel()
-	var a *ledger.Answer
+	var r *ledger.Receipt
 	var failed error
 	err := l.until(ctx, func(mark, bool) bool {
-		a, failed = l.find(c.id)
-		return a != nil || failed != nil
+		r, failed = l.known(c)
+		return r != nil || failed != nil
 	})
-	if err = errors.Join(err, failed); err != nil {
-		return nil, fmt.Errorf("%w: %w", ledger.ErrOutcomeUnknown, err)
+	return r, cmp.Or(failed, err)
+}
+
+// known answers a command whose id is on the ledger, nil when it isn't: with its receipt, or a refusal when it was taken
+// with other bytes.
+func (l *Ledger) known(c *call) (*ledger.Receipt, error) {
+	a, err := l.find(c.id)
+	switch {
+	case err != nil || a == nil:
+		return nil, err
+	case a.Outcome.Digest != c.digest:
+		return nil, l.refusedHere(&contracts.Refusal{Code: "command.id_reused", Field: "id", Detail: "this command id was accepted with other bytes"})
 	}
-	return &ledger.Receipt{Promise: a.Promise, Outcome: a.Outcome}, nil
+	return &ledger.Receipt{Promise: a.Promise, Outcome: a.Outcome, Repeated: !c.open}, nil
+}
+
+// answers tells an answer from a failure.
+func answers(r *ledger.Receipt, err error) bool {
+	var no *ledger.Refused
+	return r != nil || errors.As(err, &no)
 }

@@ -23,6 +23,7 @@ var names = blocks.Names{Market: "market", Clearing: "clearing"}
 type invocation struct {
 	header, action string // chaincode as the header and the endorsed action name it
 	args           [][]byte
+	input          []byte // instead of args, as bytes
 	status         int32
 	payload        []byte
 	sets           []*rwset.NsReadWriteSet
@@ -55,9 +56,13 @@ func encode(t testing.TB, m proto.Message) []byte {
 }
 
 func (v *invocation) envelope(t testing.TB, id string) []byte {
+	input := v.input
+	if input == nil {
+		input = encode(t, &peer.ChaincodeInvocationSpec{
+			ChaincodeSpec: &peer.ChaincodeSpec{ChaincodeId: &peer.ChaincodeID{Name: "the sender's word"}, Input: &peer.ChaincodeInput{Args: v.args}}})
+	}
 	action := &peer.ChaincodeActionPayload{
-		ChaincodeProposalPayload: encode(t, &peer.ChaincodeProposalPayload{Input: encode(t, &peer.ChaincodeInvocationSpec{
-			ChaincodeSpec: &peer.ChaincodeSpec{ChaincodeId: &peer.ChaincodeID{Name: "the sender's word"}, Input: &peer.ChaincodeInput{Args: v.args}}})}),
+		ChaincodeProposalPayload: encode(t, &peer.ChaincodeProposalPayload{Input: input}),
 		Action: &peer.ChaincodeEndorsedAction{ProposalResponsePayload: encode(t, &peer.ProposalResponsePayload{Extension: encode(t, &peer.ChaincodeAction{
 			ChaincodeId: &peer.ChaincodeID{Name: v.action, Version: "1"}, Response: &peer.Response{Status: v.status, Payload: v.payload},
 			Results: encode(t, &rwset.TxReadWriteSet{NsRwset: v.sets})})})},

@@ -123,12 +123,18 @@ func (d *Derived) take(tx *transaction, i int, names Names) error {
 	if tx.chaincode != names.Market && tx.chaincode != names.Clearing {
 		return nil
 	}
+	if tx.unread != nil {
+		return tx.unread
+	}
 	for ns := range tx.writes {
 		if ns != tx.chaincode {
 			return fmt.Errorf("an invocation of %s wrote to %s", tx.chaincode, ns)
 		}
 	}
 	writes := tx.writes[tx.chaincode]
+	if writes.odd != nil {
+		return writes.odd
+	}
 	if writes.beside {
 		return fmt.Errorf("%s wrote private data or metadata of keys", tx.chaincode)
 	}

@@ -245,7 +245,8 @@ func TestCorrupt(t *testing.T) {
 		}, "wrote nothing under"},
 		"private data": {func() *invocation {
 			v := batch(t, "market", a)
-			v.sets[0].CollectionHashedRwset = []*rwset.CollectionHashedReadWriteSet{{CollectionName: "c"}}
+			v.sets[0].CollectionHashedRwset = []*rwset.CollectionHashedReadWriteSet{{CollectionName: "c",
+				HashedRwset: encode(t, &kvrwset.HashedRWSet{HashedWrites: []*kvrwset.KVWriteHash{{KeyHash: []byte{1}}}})}}
 			return v
 		}, "private data"},
 		"metadata of a key": {func() *invocation {
@@ -319,4 +320,31 @@ func FuzzDerive(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What any one organisation can have in a valid transaction of its own stops nobody: its peers look only at the hash of the
+// arguments, and ask our endorsers only about what is written to our namespaces.
+func TestForeignOddities(t *testing.T) {
+	own := []contracts.Write{{Key: "namespaces/fields/x", Value: []byte("1")}}
+	read := set(t, "market", nil)
+	read.CollectionHashedRwset = []*rwset.CollectionHashedReadWriteSet{{CollectionName: "c",
+		HashedRwset: encode(t, &kvrwset.HashedRWSet{HashedReads: []*kvrwset.KVReadHash{{KeyHash: []byte{1}}}})}}
+	for name, odd := range map[string]func(*invocation){
+		"malformed arguments":             func(v *invocation) { v.input = []byte{0xff} },
+		"private reads beside ours":       func(v *invocation) { v.sets = append(v.sets, read) },
+		"its own namespace twice":         func(v *invocation) { v.sets = append(v.sets, v.sets[0]) },
+		"a key of its namespace, twice":   func(v *invocation) { v.sets[0] = set(t, "_lifecycle", append(own, own...)) },
+		"reads of ours, public, and none": func(v *invocation) { v.sets = append(v.sets, set(t, "market", nil)) },
+	} {
+		v := invoke(t, "_lifecycle", [][]byte{[]byte("ApproveChaincodeDefinitionForMyOrg")}, nil, own)
+		odd(v)
+		if _, err := blocks.Derive(block(t, 4, v), names); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	v := invoke(t, "market", nil, nil, nil)
+	v.input = []byte{0xff}
+	if _, err := blocks.Derive(block(t, 4, v), names); err == nil {
+		t.Error("took our chaincode's transaction without its arguments")
+	}
 }

@@ -20,6 +20,7 @@ type transaction struct {
 
 	chaincode string // invoked
 	args      [][]byte
+	unread    error // why the arguments can't be read
 	status    int32
 	payload   []byte             // of the chaincode's response
 	writes    map[string]written // by namespace, where there are any
@@ -29,6 +30,7 @@ type transaction struct {
 type written struct {
 	values map[string][]byte // by key; nil for a deletion
 	beside bool              // it also wrote private data or metadata of keys
+	odd    error             // why values is not all that it wrote, which matters in our namespaces only
 }
 
 func (t *transaction) function() string {
@@ -83,9 +85,10 @@ func (t *transaction) parseAction(data, extension []byte) error {
 	if err := proto.Unmarshal(action.ChaincodeProposalPayload, &proposed); err != nil {
 		return fmt.Errorf("the proposal is malformed: %w", err)
 	}
+	// Peers look only at the hash of this. So it may be anything, in a transaction of somebody whose chaincode isn't ours.
 	var invocation peer.ChaincodeInvocationSpec
 	if err := proto.Unmarshal(proposed.Input, &invocation); err != nil {
-		return fmt.Errorf("the invocation is malformed: %w", err)
+		t.unread = fmt.Errorf("the invocation is malformed: %w", err)
 	}
 	var response peer.ProposalResponsePayload
 	if err := proto.Unmarshal(action.GetAction().GetProposalResponsePayload(), &response); err != nil {
@@ -119,23 +122,42 @@ func parseWrites(b []byte) (map[string]written, error) {
 		if err := proto.Unmarshal(ns.GetRwset(), &kv); err != nil {
 			return nil, fmt.Errorf("the read-write set of %s is malformed: %w", ns.GetNamespace(), err)
 		}
-		w := written{values: map[string][]byte{}, beside: len(kv.MetadataWrites)+len(ns.GetCollectionHashedRwset()) > 0}
+		beside, err := writesBeside(ns)
+		if err != nil {
+			return nil, err
+		}
+		w := written{values: map[string][]byte{}, beside: beside || len(kv.MetadataWrites) > 0}
 		if len(kv.Writes) == 0 && !w.beside {
 			continue
 		}
 		if _, twice := out[ns.Namespace]; twice {
-			return nil, fmt.Errorf("the namespace %s stands twice in the read-write set", ns.Namespace)
+			w.odd = fmt.Errorf("the namespace %s stands twice in the read-write set", ns.Namespace)
 		}
-		out[ns.Namespace] = w
 		for _, x := range kv.Writes {
 			if _, twice := w.values[x.GetKey()]; twice {
-				return nil, fmt.Errorf("the key %s of %s is written twice", x.GetKey(), ns.Namespace)
+				w.odd = fmt.Errorf("the key %s of %s is written twice", x.GetKey(), ns.Namespace)
 			}
 			w.values[x.GetKey()] = nil
 			if !x.GetIsDelete() {
 				w.values[x.GetKey()] = append([]byte{}, x.GetValue()...)
 			}
 		}
+		out[ns.Namespace] = w
 	}
 	return out, nil
+}
+
+// writesBeside reports whether private data is written. Reads of it alone ask nobody's endorsement, so anybody may have them
+// in a transaction beside a namespace that isn't theirs.
+func writesBeside(ns *rwset.NsReadWriteSet) (bool, error) {
+	for _, c := range ns.GetCollectionHashedRwset() {
+		var h kvrwset.HashedRWSet
+		if err := proto.Unmarshal(c.GetHashedRwset(), &h); err != nil {
+			return false, fmt.Errorf("the private read-write set of %s is malformed: %w", ns.GetNamespace(), err)
+		}
+		if len(h.HashedWrites)+len(h.MetadataWrites) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
