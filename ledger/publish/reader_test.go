@@ -78,7 +78,7 @@ func TestReaderBehind(t *testing.T) {
 	l.Fill(5)
 	b.mustOpen(l)
 	own := l.Prefix(3)
-	r, base := read(t, b, own, unasked)
+	r, _ := read(t, b, own, unasked)
 	if h, ok := r.Head(); ok {
 		t.Errorf("a head of %d entries, the ledger has 3", h.Size)
 	}
@@ -93,7 +93,7 @@ func TestReaderBehind(t *testing.T) {
 	}
 	// The request comes first, then the entries.
 	waited := &waited{Log: own, then: func() { own.Fill(4) }}
-	r, base = read(t, b, waited, unasked)
+	r, base := read(t, b, waited, unasked)
 	if resp, body := get(t, base+"/tile/0/000.p/9"); resp.StatusCode != 200 {
 		t.Errorf("status %d: %s", resp.StatusCode, body)
 	}
