@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -64,6 +65,7 @@ type Node struct {
 	patience            time.Duration // how long a local request may take, with all that is tried again for it
 	peerAddr, localAddr string        // as listened on
 	listening           chan struct{}
+	tended              atomic.Bool // the agreements of the followed state are open
 }
 
 // OpenNode reads all that the node keeps and connects to nobody yet: it needs no market.

@@ -66,7 +66,12 @@ func (n *Node) grantee(w http.ResponseWriter, r *http.Request) (*served, peer.Id
 	if !ok {
 		return nil, who, false
 	}
+	tended := n.tended.Load() // before the look: what was open then is seen
 	s := n.serving(contracts.ID(r.PathValue("id")))
+	if s == nil && !tended {
+		refuse(w, http.StatusServiceUnavailable, "failure", "this node is starting, try again")
+		return nil, who, false
+	}
 	if s == nil || s.buyer != who.Member {
 		refusePeer(w, "grant.unknown", "this peer has no grant under this agreement")
 		return nil, who, false

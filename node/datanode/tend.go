@@ -74,6 +74,9 @@ func (n *Node) tendOnce(ctx context.Context) {
 		}
 		n.tendDeal(ctx, d)
 	}
+	if err == nil {
+		n.tended.Store(true)
+	}
 }
 
 func (n *Node) tendDeal(ctx context.Context, d *deal) {
