@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/proposal"
@@ -83,7 +85,10 @@ func (c *contract) read(stub shim.ChaincodeStubInterface, args [][]byte) (*batch
 		return nil, err
 	}
 	for i, cmd := range b.commands {
-		if cmd != nil && clearingKinds[cmd.Kind] != (c.definition == clearing) {
+		if cmd == nil {
+			continue
+		}
+		if is, _ := contracts.ClearingKind(cmd.Kind); is != (c.definition == clearing) {
 			return nil, fmt.Errorf("command %d is a %s, which is not for the %s definition", i, cmd.Kind, c.definition)
 		}
 	}
@@ -91,18 +96,20 @@ func (c *contract) read(stub shim.ChaincodeStubInterface, args [][]byte) (*batch
 }
 
 func (b *batch) decode() error {
-	errs := make([]error, len(b.commands))
-	inParallel(len(b.commands), func(i int) {
-		defer b.contract.survive(&errs[i])
-		var err error
-		if b.commands[i], err = contracts.DecodeWith(b.call.Commands[i], b.contract.keys.Verify); err != nil {
-			b.commands[i] = nil
-			if !errors.As(err, &b.early[i]) {
-				errs[i] = err
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, sub := range b.call.Commands {
+		g.Go(func() (err error) {
+			defer b.contract.survive(&err)
+			cmd, err := contracts.DecodeWith(sub, b.contract.keys.Verify)
+			if errors.As(err, &b.early[i]) {
+				return nil
 			}
-		}
-	})
-	return errors.Join(errs...)
+			b.commands[i] = cmd
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // rounds runs the rules until a round has missed nothing, see state.

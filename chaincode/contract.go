@@ -10,7 +10,6 @@ import (
 	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
 
-	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/proposal"
 	"github.com/bund-exchange/bund/contracts/records"
 	"github.com/bund-exchange/bund/contracts/verifying"
@@ -88,12 +87,3 @@ func (c *contract) survive(err *error) {
 	c.log.Error("panicked", "type", fmt.Sprintf("%T", p), "at", places)
 	*err = errPanicked
 }
-
-// clearingKinds are the kinds of the clearing definition; all others are the market's.
-var clearingKinds = func() map[string]bool {
-	m := map[string]bool{}
-	for _, k := range contracts.Kinds() {
-		m[k.Name] = k.Clearing
-	}
-	return m
-}()

@@ -46,8 +46,10 @@ func (x *executor) Keys() []string { return x.ch.keys() }
 // definitionOf says which definition a command is for; one that can't be told is for any.
 func definitionOf(sub contracts.Submission) string {
 	var e struct{ Kind string }
-	if json.Unmarshal(sub.Raw, &e) == nil && clearingKinds[e.Kind] {
-		return clearing
+	if json.Unmarshal(sub.Raw, &e) == nil {
+		if is, _ := contracts.ClearingKind(e.Kind); is {
+			return clearing
+		}
 	}
 	return market
 }

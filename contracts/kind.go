@@ -73,6 +73,12 @@ func init() {
 	}
 }
 
+// ClearingKind reports whether the clearing definition decides a kind of command, and whether there is such a kind.
+func ClearingKind(name string) (clearing, known bool) {
+	s, known := kinds[name]
+	return known && s.clearing, known
+}
+
 // KindDoc describes a kind for the reference.
 type KindDoc struct {
 	Name     string

@@ -9,7 +9,6 @@ import (
 	"github.com/golang/protobuf/proto"
 	"github.com/hyperledger/fabric-protos-go/ledger/rwset"
 	"github.com/hyperledger/fabric-protos-go/ledger/rwset/kvrwset"
-	pb "github.com/hyperledger/fabric-protos-go/peer"
 	"github.com/hyperledger/fabric-sdk-go/pkg/common/providers/fab"
 )
 
@@ -124,15 +123,11 @@ type readVersion struct {
 
 // readVersions gives which version of what an endorser has read.
 func readVersions(r *fab.TransactionProposalResponse) (map[readKey]readVersion, error) {
-	var payload pb.ProposalResponsePayload
-	var action pb.ChaincodeAction
+	action, err := signedAction(r)
+	if err != nil {
+		return nil, err
+	}
 	var set rwset.TxReadWriteSet
-	if err := proto.Unmarshal(r.ProposalResponse.Payload, &payload); err != nil {
-		return nil, err
-	}
-	if err := proto.Unmarshal(payload.Extension, &action); err != nil {
-		return nil, err
-	}
 	if err := proto.Unmarshal(action.Results, &set); err != nil {
 		return nil, err
 	}

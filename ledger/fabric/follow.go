@@ -79,7 +79,7 @@ func (l *Ledger) read(p endorser) error {
 		err := l.gw.blocks(ctx, p, from, func(b *common.Block) error {
 			if number := b.GetHeader().GetNumber(); number < begin.Block && b.Header != nil {
 				if blocks.HeaderHash(b.Header) != begin.Head {
-					return l.broken(fmt.Errorf("block %d: %w", number, errors.Join(errAnother, err)))
+					return l.broken(fmt.Errorf("block %d: %w", number, errAnother))
 				}
 				l.confirm()
 				return nil

@@ -175,12 +175,21 @@ type proposed struct {
 // payload is what the chaincode answered, out of what every asked endorser signed. The answer also stands beside that,
 // where nobody has signed it.
 func (p *proposed) payload() []byte {
-	var signed pb.ProposalResponsePayload
-	var action pb.ChaincodeAction
-	if proto.Unmarshal(p.responses[0].ProposalResponse.GetPayload(), &signed) != nil || proto.Unmarshal(signed.Extension, &action) != nil {
+	a, err := signedAction(p.responses[0])
+	if err != nil {
 		return nil
 	}
-	return action.GetResponse().GetPayload()
+	return a.GetResponse().GetPayload()
+}
+
+// signedAction is what an endorser has signed: what the chaincode read, wrote and answered.
+func signedAction(r *fab.TransactionProposalResponse) (*pb.ChaincodeAction, error) {
+	var signed pb.ProposalResponsePayload
+	if err := proto.Unmarshal(r.ProposalResponse.GetPayload(), &signed); err != nil {
+		return nil, err
+	}
+	action := &pb.ChaincodeAction{}
+	return action, proto.Unmarshal(signed.Extension, action)
 }
 
 // wary is a peer whose answers are looked at before the SDK reads on: it takes every field for granted.

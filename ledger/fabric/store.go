@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -39,7 +40,7 @@ type mark struct {
 var errForeign = errors.New("the file holds entries of another ledger; give each ledger a folder of its own")
 
 func openStore(path, whose string) (*store, error) {
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 1e9, FreelistType: bolt.FreelistMapType, InitialMmapSize: 1 << 30})
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, InitialMmapSize: 1 << 30})
 	if err != nil {
 		return nil, fmt.Errorf("couldn't open %s: %w", path, err)
 	}

@@ -23,7 +23,7 @@ const (
 	commitWait    = 15 * time.Second
 
 	// gatherWait is how long a batch waits for more commands while others are under way: a block answers many callers at
-	// once, and their next commands come within milliseconds. The orderer's timer, 200 ms, begins after it.
+	// once, and their next commands come within milliseconds. The orderer's timer begins after it.
 	gatherWait = 10 * time.Millisecond
 )
 
@@ -54,14 +54,6 @@ type lane struct {
 func newLane(name string, clearing bool) *lane {
 	return &lane{name, clearing, make(chan *call, maxQueue), make(chan struct{}, maxEndorsing)}
 }
-
-var clearingKinds = func() map[string]bool {
-	m := map[string]bool{}
-	for _, k := range contracts.Kinds() {
-		m[k.Name] = k.Clearing
-	}
-	return m
-}()
 
 // Submit asks for one command to be accepted, see ledger.Ledger. A caller whose ctx ends gets an unknown outcome; the
 // command goes on.
@@ -100,7 +92,7 @@ func (l *Ledger) Submit(ctx context.Context, sub contracts.Submission) (*ledger.
 		}
 	}
 	name := l.cfg.Network.Market
-	if clearingKinds[cmd.Kind] {
+	if clearing, _ := contracts.ClearingKind(cmd.Kind); clearing {
 		name = l.cfg.Network.Clearing
 	}
 	select {

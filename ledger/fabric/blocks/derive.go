@@ -222,7 +222,7 @@ func placed(raw []byte, writes []contracts.Write, clearing bool) error {
 	if err := canon.Unmarshal(raw, &e); err != nil {
 		return fmt.Errorf("the command is malformed: %w", err)
 	}
-	if is, ok := clearingKind[e.Kind]; !ok || is != clearing {
+	if is, known := contracts.ClearingKind(e.Kind); !known || is != clearing {
 		return fmt.Errorf("the kind %q isn't this definition's", clip(e.Kind))
 	}
 	recorded := false
@@ -239,15 +239,6 @@ func placed(raw []byte, writes []contracts.Write, clearing bool) error {
 	}
 	return nil
 }
-
-// clearingKind says of every kind whether the clearing definition decides it.
-var clearingKind = func() map[string]bool {
-	m := map[string]bool{}
-	for _, k := range contracts.Kinds() {
-		m[k.Name] = k.Clearing
-	}
-	return m
-}()
 
 func (d *Derived) epoch(tx *transaction, i int) error {
 	if len(tx.args) != 2 {
