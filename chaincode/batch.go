@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
 	"golang.org/x/sync/errgroup"
@@ -95,24 +96,34 @@ func (c *contract) read(stub shim.ChaincodeStubInterface, args [][]byte) (*batch
 	return b, nil
 }
 
+// decode shares the commands out among as many goroutines as can run: a new one's stack grows for each.
 func (b *batch) decode() error {
 	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, sub := range b.call.Commands {
+	var next atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), len(b.call.Commands)) {
 		g.Go(func() (err error) {
 			defer b.contract.survive(&err)
-			cmd, err := contracts.DecodeWith(sub, b.contract.keys.Verify)
-			if errors.As(err, &b.early[i]) {
-				return nil
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(b.call.Commands) {
+					return nil
+				}
+				cmd, err := contracts.DecodeWith(b.call.Commands[i], b.contract.keys.Verify)
+				if errors.As(err, &b.early[i]) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				b.commands[i] = cmd
 			}
-			b.commands[i] = cmd
-			return err
 		})
 	}
 	return g.Wait()
 }
 
-// rounds runs the rules until a round has missed nothing, see state.
+// rounds runs the rules until a round has missed nothing, see state. The first command goes ahead alone: what it reads, the
+// others mostly read too.
 func (b *batch) rounds(st *state) ([]answer, error) {
 	st.Ahead(proposal.KeyEpoch(b.call.Epoch), proposal.KeyEpoch(b.call.Epoch+2))
 	for _, cmd := range b.commands {
@@ -120,11 +131,16 @@ func (b *batch) rounds(st *state) ([]answer, error) {
 			st.Ahead(cmd.FirstReads()...)
 		}
 	}
+	n := 1
 	for range maxRounds {
 		if err := st.fetch(); err != nil {
 			return nil, err
 		}
-		answers, err := b.round(st)
+		answers, err := b.round(st, n)
+		if st.complete() && n < len(b.commands) {
+			n = len(b.commands)
+			answers, err = b.round(st, n)
+		}
 		if st.complete() {
 			return answers, err
 		}
@@ -132,9 +148,9 @@ func (b *batch) rounds(st *state) ([]answer, error) {
 	return nil, errRounds
 }
 
-// round decides over what is known. When something was missed, the rules have seen a state that never was, and whatever
-// came of it, a panic included, means nothing.
-func (b *batch) round(st *state) (answers []answer, err error) {
+// round decides the first n commands over what is known. When something was missed, the rules have seen a state that never
+// was, and whatever came of it, a panic included, means nothing.
+func (b *batch) round(st *state, n int) (answers []answer, err error) {
 	defer func() {
 		if !st.complete() {
 			if recover() != nil {
@@ -142,13 +158,13 @@ func (b *batch) round(st *state) (answers []answer, err error) {
 			}
 		}
 	}()
-	return b.apply(st)
+	return b.apply(st, n)
 }
 
-// apply decides all commands. Its error is a failure.
-func (b *batch) apply(st *state) ([]answer, error) {
-	out := make([]answer, len(b.commands))
-	for i, r := range b.early {
+// apply decides the first n commands. Its error is a failure.
+func (b *batch) apply(st *state, n int) ([]answer, error) {
+	out := make([]answer, n)
+	for i, r := range b.early[:n] {
 		out[i].Refusal = r
 	}
 	if stop, err := b.epoch(st); err != nil || stop != nil {
@@ -203,7 +219,7 @@ func (b *batch) timed(st *state, out []answer) (cmds []*contracts.Command, at []
 	}
 	apart := b.contract.apart(b.wall)
 	moved := false // an earlier command sets the time for those after it
-	for i, cmd := range b.commands {
+	for i, cmd := range b.commands[:len(out)] {
 		if cmd == nil {
 			continue
 		}
@@ -257,7 +273,7 @@ func write(stub shim.ChaincodeStubInterface, answers []answer) error {
 			if w.Value == nil {
 				err = stub.DelState(w.Key)
 			} else {
-				err = stub.PutState(w.Key, w.Value)
+				err = stub.PutState(w.Key, proposal.Stored(w.Value))
 			}
 			if err != nil {
 				return fmt.Errorf("couldn't write: %w", err)

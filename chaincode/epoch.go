@@ -51,7 +51,7 @@ func (c *contract) beginEpoch(stub shim.ChaincodeStubInterface, args [][]byte) e
 	case n > 1 && len(values[1]) == 0:
 		return fmt.Errorf("epoch %d has not begun", n-1)
 	}
-	if err := stub.PutState(proposal.KeyEpoch(n), canon.Marshal(proposal.EpochRecord{Time: began})); err != nil {
+	if err := stub.PutState(proposal.KeyEpoch(n), proposal.Stored(canon.Marshal(proposal.EpochRecord{Time: began}))); err != nil {
 		return fmt.Errorf("couldn't write: %w", err)
 	}
 	return nil

@@ -33,7 +33,11 @@ func TestEpochs(t *testing.T) {
 	if s.ch.commit(again) {
 		t.Error("an epoch began twice")
 	}
-	rec, err := contracts.Read[proposal.EpochRecord](s.ch.spaces[market][proposal.KeyEpoch(2)].value)
+	stored, err := s.x.Get(proposal.KeyEpoch(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := contracts.Read[proposal.EpochRecord](stored)
 	if err != nil || int64(rec.Time) != s.ch.wall.UnixMilli() {
 		t.Errorf("epoch 2: %v %v", rec, err)
 	}

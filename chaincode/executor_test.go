@@ -35,7 +35,7 @@ func (x *executor) SetWall(t contracts.Millis) { x.ch.wall = time.UnixMilli(int6
 func (x *executor) Get(key string) ([]byte, error) {
 	for _, space := range x.ch.spaces {
 		if v := space[key]; v != nil {
-			return v.value, nil
+			return proposal.ParseStored(v.value)
 		}
 	}
 	return nil, nil

@@ -139,9 +139,13 @@ func (s *state) learn(other bool, keys []string, values [][]byte) error {
 	if len(values) != len(keys) {
 		return fmt.Errorf("the peer gave %d values for %d keys", len(values), len(keys))
 	}
-	for i, v := range values {
-		if len(v) == 0 { // a peer without GetMultipleStates gives absent keys so
-			v = nil
+	for i, stored := range values {
+		var v []byte
+		if len(stored) > 0 { // a peer without GetMultipleStates gives absent keys as empty
+			var err error
+			if v, err = proposal.ParseStored(stored); err != nil {
+				return fmt.Errorf("couldn't read the key %s: %w", keys[i], err)
+			}
 		}
 		s.known[place{keys[i], other}] = v
 	}

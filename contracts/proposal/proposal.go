@@ -2,16 +2,18 @@
 // back. What a client writes here, endorsers read, and every organisation reads again out of the ordered block.
 //
 // A transaction's arguments are [function, epoch, command…]; openings travel beside them in the transient map, which is in
-// no block. The answer is a Reply in the response's payload.
+// no block. The answer is a Reply in the response's payload. What is signed, answered and written is packed, see Stored.
 package proposal
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/packed"
 )
 
 // Functions of the chaincode.
@@ -84,14 +86,15 @@ func ParseEpoch(b []byte) (uint64, error) {
 	return n, nil
 }
 
-// A command is: count of signatures (1) ‖ each key and signature with its length (2) ‖ the signed bytes.
+// A command is: count of signatures (1) ‖ each packed key and signature with its length (2) ‖ the signed bytes, packed.
 func encodeCommand(s contracts.Submission) []byte {
-	b := make([]byte, 0, len(s.Raw)+128*len(s.Signatures)+1)
+	raw := packed.Pack(s.Raw)
+	b := make([]byte, 0, len(raw)+128*len(s.Signatures)+1)
 	b = append(b, byte(len(s.Signatures)))
 	for _, x := range s.Signatures {
-		b = putShort(putShort(b, []byte(x.Key)), x.Sig)
+		b = putShort(putShort(b, packed.Pack([]byte(x.Key))), x.Sig)
 	}
-	return append(b, s.Raw...)
+	return append(b, raw...)
 }
 
 func parseCommand(b []byte) (contracts.Submission, error) {
@@ -110,12 +113,16 @@ func parseCommand(b []byte) (contracts.Submission, error) {
 		if !ok {
 			return contracts.Submission{}, errors.New("a signature is malformed")
 		}
+		key, err := packed.Unpack(key, math.MaxUint16)
+		if err != nil {
+			return contracts.Submission{}, errors.New("a key is malformed")
+		}
 		s.Signatures = append(s.Signatures, contracts.Signature{Key: contracts.PublicKey(key), Sig: sig})
 	}
-	if len(b) == 0 || len(b) > contracts.MaxCommandBytes {
-		return contracts.Submission{}, errors.New("the signed bytes are missing or too many")
+	var err error
+	if s.Raw, err = packed.Unpack(b, contracts.MaxCommandBytes); err != nil || len(b) == 0 {
+		return contracts.Submission{}, errors.New("the signed bytes are missing, malformed or too many")
 	}
-	s.Raw = b
 	return s, nil
 }
 

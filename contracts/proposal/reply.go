@@ -6,6 +6,7 @@ import (
 
 	"github.com/bund-exchange/bund/contracts"
 	"github.com/bund-exchange/bund/contracts/canon"
+	"github.com/bund-exchange/bund/contracts/packed"
 )
 
 // Reply is what chaincode answers to a batch: one answer for each command, in order. Endorsers must agree on its bytes.
@@ -28,7 +29,7 @@ type Accepted struct {
 	Events      []Event          `json:"events"`
 	Keys        []string         `json:"keys"`               // written, ascending; the values are in the write set
 	Openings    []Opening        `json:"openings,omitempty"` // of an Open only
-	Public      bool             `json:"public"`
+	Public      bool             `json:"public,omitempty"`
 	Rulebook    int64            `json:"rulebook"`
 	Time        contracts.Millis `json:"time"` // that the rules were given
 }
@@ -55,12 +56,19 @@ type Opening struct {
 	Value      []byte         `json:"value,omitempty"`
 }
 
+// maxReplyBytes is far above what answers to a batch have: a key that is written is in them, its value is not.
+const maxReplyBytes = 64 << 20
+
 // Encode gives the payload.
-func (r Reply) Encode() []byte { return canon.Marshal(r) }
+func (r Reply) Encode() []byte { return packed.Pack(canon.Marshal(r)) }
 
 // ParseReply accepts exactly what Encode writes for a batch of so many commands.
 func ParseReply(b []byte, commands int) (Reply, error) {
 	var r Reply
+	b, err := packed.Unpack(b, maxReplyBytes)
+	if err != nil {
+		return Reply{}, fmt.Errorf("proposal: the reply is malformed: %w", err)
+	}
 	if err := canon.Unmarshal(b, &r); err != nil {
 		return Reply{}, fmt.Errorf("proposal: the reply is malformed: %w", err)
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// Values encodes the answer of Gets: for each key, in order, the length of its value (4) and the value; empty for a key
-// that isn't there, since no rule writes an empty value.
+// Values encodes the answer of Gets: for each key, in order, the length of its value (4) and the value as Stored; empty for a
+// key that isn't there, since no rule writes an empty value.
 func Values(values [][]byte) []byte {
 	n := 0
 	for _, v := range values {

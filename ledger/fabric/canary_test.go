@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/bund-exchange/bund/contracts"
+	"github.com/bund-exchange/bund/contracts/packed"
 )
 
 // testCanary searches all that the network's processes have written for what openings hold.
@@ -110,9 +111,9 @@ func testCanary(t *testing.T, s *scene) {
 	t.Logf("%d secrets, %d files, %d MB", len(secrets), files, size>>20)
 }
 
-// forms are the ways in which bytes may stand in a file: raw, in hex, and in base64 at each of its three alignments.
+// forms are the ways in which bytes may stand in a file: raw, in hex, packed, and in base64 at each of its three alignments.
 func forms(b []byte) [][]byte {
-	out := [][]byte{b, []byte(hex.EncodeToString(b))}
+	out := [][]byte{b, []byte(hex.EncodeToString(b)), packed.Pack(b)}
 	for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		for i := range 3 {
 			// The characters at both ends depend on what stands beside.

@@ -17,8 +17,8 @@ import (
 	"github.com/bund-exchange/bund/ledger/fabric"
 )
 
-// edit stops a peer, replaces text in a value of its state, and starts it again.
-func (s *scene) edit(t *testing.T, peer, key, old, text string) {
+// edit stops a peer, replaces an id in a value of its state, where ids stand as bytes, and starts it again.
+func (s *scene) edit(t *testing.T, peer, key string, old, id contracts.ID) {
 	t.Helper()
 	tool := filepath.Join(s.dir, "stateedit")
 	if out, err := exec.Command("go", "build", "-C", "../../deploy/fabric/tools", "-o", tool, "./testdata/stateedit").CombinedOutput(); err != nil {
@@ -26,7 +26,7 @@ func (s *scene) edit(t *testing.T, peer, key, old, text string) {
 	}
 	s.kill(t, peer)
 	p := s.net.Profile()
-	if out, err := exec.Command(tool, filepath.Join(s.netDir, peer, "data", "ledgersData", "stateLeveldb"), p.Channel, p.Market, key, old, text).CombinedOutput(); err != nil {
+	if out, err := exec.Command(tool, filepath.Join(s.netDir, peer, "data", "ledgersData", "stateLeveldb"), p.Channel, p.Market, key, string(old), string(id)).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	s.start(t, peer)
@@ -57,8 +57,8 @@ func testEditedCustodian(t *testing.T, s *scene) {
 	m := s.market
 	l, log := s.warned(t, "edited")
 	defer l.Close()
-	edit := func(old, text contracts.ID) {
-		s.edit(t, "peer.custodian", contracts.KeyProduct(m.Listing.Product), string(old), string(text))
+	edit := func(old, id contracts.ID) {
+		s.edit(t, "peer.custodian", contracts.KeyProduct(m.Listing.Product), old, id)
 	}
 	edit(m.Provider.ID, m.Buyer.ID)
 	name := s.net.Profile().PeersOf("CustodianMSP")[0].Name
@@ -98,8 +98,8 @@ func testEditedVenue(t *testing.T, s *scene) {
 	m := s.market
 	l, log := s.warned(t, "edited")
 	defer l.Close()
-	edit := func(old, text contracts.ID) {
-		s.edit(t, "peer.venue", contracts.KeyProduct(m.Listing.Product), string(old), string(text))
+	edit := func(old, id contracts.ID) {
+		s.edit(t, "peer.venue", contracts.KeyProduct(m.Listing.Product), old, id)
 	}
 	edit(m.Provider.ID, m.Buyer.ID)
 	name := s.net.Profile().PeersOf("VenueMSP")[0].Name

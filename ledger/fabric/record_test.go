@@ -168,7 +168,7 @@ func changePolicy(ctx context.Context, channel, dir, to string, address func(msp
 	commit := append([]string{"lifecycle", "chaincode", "commit"}, definition...)
 	for _, org := range []string{"Venue", "Custodian", "Provider", "Buyer"} {
 		name := strings.ToLower(org)
-		pkg, err := one(dir, "peer."+name, "market_1_*.tar.gz")
+		pkg, err := one(dir, "peer."+name, "data/installed/market_1*.tar.gz")
 		if err != nil {
 			return err
 		}

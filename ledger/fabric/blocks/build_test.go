@@ -41,7 +41,7 @@ func invoke(t testing.TB, chaincode string, args [][]byte, payload []byte, write
 func set(t testing.TB, namespace string, writes []contracts.Write) *rwset.NsReadWriteSet {
 	kv := &kvrwset.KVRWSet{Reads: []*kvrwset.KVRead{{Key: "rulebook"}}}
 	for _, w := range writes {
-		kv.Writes = append(kv.Writes, &kvrwset.KVWrite{Key: w.Key, Value: w.Value, IsDelete: w.Value == nil})
+		kv.Writes = append(kv.Writes, &kvrwset.KVWrite{Key: w.Key, Value: proposal.Stored(w.Value), IsDelete: w.Value == nil})
 	}
 	return &rwset.NsReadWriteSet{Namespace: namespace, Rwset: encode(t, kv)}
 }

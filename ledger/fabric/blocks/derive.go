@@ -142,8 +142,15 @@ func (d *Derived) take(tx *transaction, i int, names Names) error {
 		return nil
 	}
 	for k, v := range writes.values {
-		if v != nil && len(v) == 0 {
+		if v == nil {
+			continue
+		}
+		if len(v) == 0 {
 			return fmt.Errorf("%s wrote nothing under the key %s", tx.chaincode, k)
+		}
+		var err error
+		if writes.values[k], err = proposal.ParseStored(v); err != nil {
+			return fmt.Errorf("the key %s: %w", k, err)
 		}
 	}
 	if tx.status != 200 {

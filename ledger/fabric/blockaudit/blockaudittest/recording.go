@@ -31,7 +31,7 @@ var archive []byte
 // Facts about the recording, from the network's own client.
 const (
 	Channel   = "bund"
-	Genesis   = "68c87a126aef67600ac3cb29f0af5e679851d0cddebe87a6f6168389857cb17a" // hash of block 0
+	Genesis   = "f48dca47e1698c36cd09db85a9febef6b35e225d8976dfe59819dd200dd34b3a" // hash of block 0
 	Entries   = 56
 	LastEntry = "7ca36dac4abf18af0e99dab87f8e2885b52a14601afdf0c101c690ac2adcb493" // hash
 )

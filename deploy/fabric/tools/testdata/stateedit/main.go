@@ -1,11 +1,13 @@
-// Stateedit is what somebody with the disk of a stopped peer can do: it replaces text in a value of the peer's state
+// Stateedit is what somebody with the disk of a stopped peer can do: it replaces bytes in a value of the peer's state
 // database, and leaves the value's version. Tests run it to see that the others notice.
 //
-//	stateedit DIR CHANNEL NAMESPACE KEY OLD NEW
+//	stateedit DIR CHANNEL NAMESPACE KEY OLD NEW     OLD and NEW in hexadecimal
 package main
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/hex"
 	"fmt"
 	"os"
 
@@ -19,16 +21,18 @@ func main() {
 		os.Exit(2)
 	}
 	a := os.Args
-	if err := edit(a[1], a[2]+"\x00d"+a[3]+"\x00"+a[4], []byte(a[5]), []byte(a[6])); err != nil {
+	old, err1 := hex.DecodeString(a[5])
+	with, err2 := hex.DecodeString(a[6])
+	if err := cmp.Or(err1, err2, edit(a[1], a[2]+"\x00d"+a[3]+"\x00"+a[4], old, with)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// edit replaces text by text of the same length, so that the lengths in the stored value stay right.
+// edit replaces bytes by as many, so that the lengths in the stored value stay right.
 func edit(dir, key string, old, text []byte) error {
 	if len(old) == 0 || len(old) != len(text) {
-		return fmt.Errorf("want old and new text of one length")
+		return fmt.Errorf("want old and new bytes of one length")
 	}
 	db, err := leveldb.OpenFile(dir, &opt.Options{ErrorIfMissing: true})
 	if err != nil {
@@ -40,7 +44,7 @@ func edit(dir, key string, old, text []byte) error {
 		return fmt.Errorf("couldn't read %q: %w", key, err)
 	}
 	if !bytes.Contains(v, old) {
-		return fmt.Errorf("the value of %q doesn't hold the old text", key)
+		return fmt.Errorf("the value of %q doesn't hold the old bytes", key)
 	}
 	return db.Put([]byte(key), bytes.ReplaceAll(v, old, text), &opt.WriteOptions{Sync: true})
 }
