@@ -105,7 +105,8 @@ func (l *Ledger) peersOf(members []contracts.ID) (msps []string, err error) {
 	return msps, err
 }
 
-// prefer picks one at random, first among those that have answered.
+// prefer picks among those that have answered the one whose blocks are read, since a caller may have seen what another has
+// not committed; else any.
 func (l *Ledger) prefer(ps []endorser) endorser {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,6 +114,9 @@ func (l *Ledger) prefer(ps []endorser) endorser {
 	for _, p := range ps {
 		if time.Now().After(l.down[p.info.Address]) {
 			up = append(up, p)
+			if p.info.Address == l.reading {
+				return p
+			}
 		}
 	}
 	if len(up) == 0 {

@@ -64,7 +64,8 @@ type Ledger struct {
 
 	mu        sync.Mutex
 	at        mark
-	confirmed bool          // the peer has the blocks that at comes from
+	reading   string        // address of the peer whose blocks are read, and which has those that at comes from; "" between two
+	confirmed bool          // a peer had the blocks that at comes from
 	grew      chan struct{} // closed when blocks were added
 	waiting   map[string]chan verdict
 	flying    map[contracts.ID]chan struct{} // closed at the end of the command under way, by id

@@ -19,6 +19,7 @@ import (
 type derived struct {
 	*blocks.Derived
 	previous, hash [32]byte
+	commit         []byte // the peer's commit hash
 }
 
 func (l *Ledger) derive(b *common.Block) (*derived, error) {
@@ -35,7 +36,8 @@ func (l *Ledger) derive(b *common.Block) (*derived, error) {
 	x := &derived{Derived: d}
 	copy(x.previous[:], b.Header.PreviousHash)
 	x.hash = blocks.HeaderHash(b.Header)
-	return x, nil
+	x.commit, err = blocks.CommitHash(b)
+	return x, err
 }
 
 // follow reads the peer's blocks until Close. A stream that breaks is opened again, at another peer of the organisation
@@ -63,6 +65,22 @@ func (l *Ledger) follow() {
 // errAnother means that the peer's channel isn't the one that the file was derived from.
 var errAnother = errors.New("the peer's channel is another than the one that the file was derived from")
 
+// errJudged means that two peers have the same blocks, and found other transactions in them valid.
+var errJudged = errors.New("the peer has found other transactions valid, or they changed something else, than the peer that was read before: compare the blocks of both with bundaudit blocks")
+
+// same holds the last block that was derived against a peer's. A block's hash doesn't cover the flags by which entries are
+// derived; the commit hash does, of all blocks so far.
+func (m mark) same(b *common.Block) error {
+	if b.Header == nil || blocks.HeaderHash(b.Header) != m.Head {
+		return errAnother
+	}
+	commit, err := blocks.CommitHash(b)
+	if err == nil && !bytes.Equal(commit, m.Commit) {
+		err = errJudged
+	}
+	return err
+}
+
 // read follows one stream. Blocks that arrived meanwhile are kept together. The last block that was derived is read again:
 // a peer that has another in its place is not to be followed, and nothing that the file says holds on its channel.
 func (l *Ledger) read(p endorser) error {
@@ -77,11 +95,11 @@ func (l *Ledger) read(p endorser) error {
 	begin, from := m, max(m.Block, 1)-1
 	go func() {
 		err := l.gw.blocks(ctx, p, from, func(b *common.Block) error {
-			if number := b.GetHeader().GetNumber(); number < begin.Block && b.Header != nil {
-				if blocks.HeaderHash(b.Header) != begin.Head {
-					return l.broken(fmt.Errorf("block %d: %w", number, errAnother))
+			if number := b.GetHeader().GetNumber(); number < begin.Block {
+				if err := begin.same(b); err != nil {
+					return l.broken(fmt.Errorf("block %d of %s: %w", number, p.info.Name, err))
 				}
-				l.confirm()
+				l.confirm(p)
 				return nil
 			}
 			d, err := l.derive(b)
@@ -98,6 +116,7 @@ func (l *Ledger) read(p endorser) error {
 		close(ready)
 		ended <- err
 	}()
+	defer l.leaveStream()
 	for d := range ready {
 		ds := []*derived{d}
 		for more := true; more && len(ds) < maxAhead; {
@@ -110,7 +129,7 @@ func (l *Ledger) read(p endorser) error {
 				more = false
 			}
 		}
-		if m, err = l.keep(m, ds); err != nil {
+		if m, err = l.keep(p, m, ds); err != nil {
 			return l.broken(err)
 		}
 	}
@@ -118,24 +137,31 @@ func (l *Ledger) read(p endorser) error {
 }
 
 // confirm notes that the peer's channel is that of the file.
-func (l *Ledger) confirm() {
+func (l *Ledger) confirm(p endorser) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.confirmed, l.lostErr = true, nil
+	l.reading, l.confirmed, l.lostErr = p.info.Address, true, nil
 	close(l.grew)
 	l.grew = make(chan struct{})
 }
 
 const maxAhead = 64 // blocks that are derived and not yet kept
 
-// keep makes blocks durable, then tells those who wait.
-func (l *Ledger) keep(m mark, ds []*derived) (mark, error) {
+// leaveStream notes that no peer is being read.
+func (l *Ledger) leaveStream() {
+	l.mu.Lock()
+	l.reading = ""
+	l.mu.Unlock()
+}
+
+// keep makes a peer's blocks durable, then tells those who wait.
+func (l *Ledger) keep(p endorser, m mark, ds []*derived) (mark, error) {
 	m, es, err := l.store.take(m, ds)
 	if err != nil {
 		return m, err
 	}
 	l.mu.Lock()
-	l.at, l.confirmed, l.lostErr = m, true, nil
+	l.at, l.reading, l.confirmed, l.lostErr = m, p.info.Address, true, nil
 	close(l.grew)
 	l.grew = make(chan struct{})
 	l.mu.Unlock()

@@ -32,6 +32,7 @@ var (
 type mark struct {
 	Block  uint64   `json:"block"`  // next to read
 	Head   [32]byte `json:"head"`   // header hash of the block before
+	Commit []byte   `json:"commit"` // its commit hash
 	Height uint64   `json:"height"` // entries
 	Hash   [32]byte `json:"hash"`   // of the last entry
 }
@@ -112,7 +113,7 @@ func (s *store) take(m mark, ds []*derived) (mark, []*ledger.Stored, error) {
 					return err
 				}
 			}
-			m.Block, m.Head = d.Number+1, d.hash
+			m.Block, m.Head, m.Commit = d.Number+1, d.hash, d.commit
 			all = append(all, es...)
 		}
 		return tx.Bucket(metaBucket).Put(markKey, canon.Marshal(m))

@@ -76,7 +76,8 @@ func testTwoLedgers(t *testing.T, s *scene) {
 	equal(t, s.ledger.Ledger, second, end)
 	must(t, second.Close())
 
-	// A file of another ledger is refused, and one of another channel that goes by the same names.
+	// A file of another ledger is refused, and one of another channel that goes by the same names, or of a peer that found
+	// other transactions valid.
 	cfg := s.config("venue", "second")
 	other := *cfg.Network
 	other.Ledger = "bund.test/other"
@@ -84,21 +85,32 @@ func testTwoLedgers(t *testing.T, s *scene) {
 	if l, err := fabric.Open(soon(t), cfg); err == nil || !strings.Contains(err.Error(), "another ledger") {
 		t.Fatalf("opened the file of another ledger: %v, %v", l, err)
 	}
-	db, err := bolt.Open(filepath.Join(s.dir, "second", "entries.db"), 0o600, nil)
+	for _, x := range []struct{ field, says string }{{"commit", "found other transactions valid"}, {"head", "channel is another"}} {
+		alterMark(t, filepath.Join(s.dir, "second", "entries.db"), x.field)
+		if l, err := fabric.Open(soon(t), s.config("venue", "second")); err == nil || !strings.Contains(err.Error(), x.says) {
+			t.Fatalf("opened a file with another %s: %v, %v", x.field, l, err)
+		}
+	}
+}
+
+// alterMark changes the first digit of a field in what a file says of the last block.
+func alterMark(t *testing.T, file, field string) {
+	t.Helper()
+	db, err := bolt.Open(file, 0o600, nil)
 	must(t, err)
 	must(t, db.Update(func(tx *bolt.Tx) error {
 		meta := tx.Bucket([]byte("meta"))
 		mark := append([]byte(nil), meta.Get([]byte("mark"))...)
-		digit := &mark[bytes.Index(mark, []byte(`"head":"`))+len(`"head":"`)]
-		if *digit++; *digit == 'g' || *digit == ':' {
+		name := []byte(`"` + field + `":"`)
+		digit := &mark[bytes.Index(mark, name)+len(name)]
+		if *digit == '0' {
+			*digit = '1'
+		} else {
 			*digit = '0'
 		}
 		return meta.Put([]byte("mark"), mark)
 	}))
 	must(t, db.Close())
-	if l, err := fabric.Open(soon(t), s.config("venue", "second")); err == nil || !strings.Contains(err.Error(), "another") {
-		t.Fatalf("opened the file of another channel: %v, %v", l, err)
-	}
 }
 
 // testClosed: whoever waits for an answer when the ledger is closed gets one that is true.
