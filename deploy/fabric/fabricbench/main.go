@@ -97,7 +97,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	}{
 		{"ratio64", func(ctx context.Context) error { return b.ratio(ctx, put, 64) }},
 		{"ratio256", func(ctx context.Context) error { return b.ratio(ctx, put, 256) }},
-		{"batched", b.batched},
+		{"batched", func(ctx context.Context) error { return b.batched(ctx, put) }},
 		{"lag", b.lag},
 	} {
 		if b.only != "" && b.only != m.name {

@@ -12,19 +12,11 @@ const warmUp = 2 * time.Second
 // ratio measures commands that were committed each second against values that the bare SDK got committed, with so many
 // callers of either: in turn, so that a busy machine meets both alike.
 func (b *bench) ratio(ctx context.Context, program string, callers int) error {
-	if b.net.Process("chaincode.venue."+bareName) == nil {
-		if err := b.net.AddDefinition(ctx, bareName, program); err != nil {
-			return err
-		}
-	}
-	sdk, err := openBare(b.net.Profile(), "venue")
+	sdk, err := b.openBare(ctx, program)
 	if err != nil {
 		return err
 	}
 	defer sdk.close()
-	if err := sdk.ready(ctx); err != nil {
-		return err
-	}
 	perSec := 10 * callers // more than there can be: a block takes 200 ms
 	ours := func(d time.Duration) (*load, error) {
 		n := int(d.Seconds() * float64(perSec))
@@ -63,4 +55,22 @@ func (b *bench) ratio(ctx context.Context, program string, callers int) error {
 	fmt.Printf("figure fabric.submit%d %.0f commands/s\nfigure fabric.bare%d %.0f values/s\nfigure fabric.submit_ratio%d %.2f of the bare SDK's\n",
 		callers, median(rates), callers, median(bareRates), callers, median(rates)/median(bareRates))
 	return nil
+}
+
+// openBare opens the bare SDK, with the chaincode that it calls.
+func (b *bench) openBare(ctx context.Context, program string) (*bare, error) {
+	if b.net.Process("chaincode.venue."+bareName) == nil {
+		if err := b.net.AddDefinition(ctx, bareName, program); err != nil {
+			return nil, err
+		}
+	}
+	sdk, err := openBare(b.net.Profile(), "venue")
+	if err != nil {
+		return nil, err
+	}
+	if err := sdk.ready(ctx); err != nil {
+		sdk.close()
+		return nil, err
+	}
+	return sdk, nil
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -26,6 +27,11 @@ func (register) Invoke(s shim.ChaincodeStubInterface) *pb.Response {
 			return shim.Error(err.Error())
 		}
 		return shim.Success(nil)
+	case f == "puts" && len(args) > 0 && len(args)%2 == 0:
+		if err := puts(s, args); err != nil {
+			return shim.Error(err.Error())
+		}
+		return shim.Success(nil)
 	case f == "get" && len(args) == 1:
 		v, err := s.GetState(args[0])
 		if err != nil {
@@ -34,6 +40,29 @@ func (register) Invoke(s shim.ChaincodeStubInterface) *pb.Response {
 		return shim.Success(v)
 	}
 	return shim.Error("no such function")
+}
+
+// puts keeps many values, each under a key that nothing stands under yet and under a second one beside it.
+func puts(s shim.ChaincodeStubInterface, args []string) error {
+	var keys []string
+	for i := 0; i < len(args); i += 2 {
+		keys = append(keys, args[i])
+	}
+	old, err := s.GetMultipleStates(keys...)
+	if err != nil {
+		return err
+	}
+	s.StartWriteBatch()
+	for i, k := range keys {
+		if len(old[i]) > 0 {
+			return errors.New("something stands there")
+		}
+		v := []byte(args[2*i+1])
+		if err := errors.Join(s.PutState(k, v), s.PutState(k+"/2", v)); err != nil {
+			return err
+		}
+	}
+	return s.FinishWriteBatch()
 }
 
 func main() {
