@@ -13,18 +13,20 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bund-exchange/bund/contracts"
 )
 
-// Client calls as one machine, or as nobody when ID is empty.
+// Client calls as one machine, or as nobody when ID is empty. Several goroutines may use it.
 type Client struct {
 	Base   string
 	ID     string
 	Secret string
 	HTTP   *http.Client
 
+	mu      sync.Mutex // of what follows
 	token   string
 	expires time.Time
 }
@@ -76,10 +78,11 @@ func (c *Client) Do(ctx context.Context, method, path string, contentType string
 		r.Header.Set("Content-Type", contentType)
 	}
 	if c.ID != "" {
-		if err := c.signIn(ctx); err != nil {
+		token, err := c.signIn(ctx)
+		if err != nil {
 			return nil, nil, err
 		}
-		r.Header.Set("Authorization", "Bearer "+c.token)
+		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	return c.send(r)
 }
@@ -104,29 +107,31 @@ func (c *Client) send(r *http.Request) ([]byte, http.Header, error) {
 	return b, resp.Header, nil
 }
 
-func (c *Client) signIn(ctx context.Context) error {
+func (c *Client) signIn(ctx context.Context) (token string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if time.Now().Before(c.expires) {
-		return nil
+		return c.token, nil
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Base+"/oauth/token", strings.NewReader(url.Values{"grant_type": {"client_credentials"}}.Encode()))
 	if err != nil {
-		return err
+		return "", err
 	}
 	r.SetBasicAuth(c.ID, c.Secret)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	b, _, err := c.send(r)
 	if err != nil {
-		return fmt.Errorf("couldn't sign in: %w", err)
+		return "", fmt.Errorf("couldn't sign in: %w", err)
 	}
 	var t struct {
 		AccessToken string `json:"access_token"`
 		ExpiresIn   int    `json:"expires_in"`
 	}
 	if err := json.Unmarshal(b, &t); err != nil {
-		return err
+		return "", err
 	}
 	c.token, c.expires = t.AccessToken, time.Now().Add(time.Duration(t.ExpiresIn)*time.Second/2)
-	return nil
+	return c.token, nil
 }
 
 // JSON sends a JSON request and decodes the answer, if answer is not nil.
