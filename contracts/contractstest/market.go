@@ -146,6 +146,23 @@ func (m *Market) Do(member contracts.ID, kind string, body any, openings []contr
 	return nil
 }
 
+// Together tells stories none of which depends on another. They are told one after the other, so that ids and signed
+// bytes are the same wherever they go; an executor with a Together of its own may submit what they submit afterwards, side
+// by side, each story in its order.
+func (m *Market) Together(stories ...func() error) error {
+	if x, ok := m.Exec.(interface {
+		Together(stories []func() error) error
+	}); ok {
+		return x.Together(stories)
+	}
+	for _, tell := range stories {
+		if err := tell(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Last gives the id of the object that the last command made.
 func (m *Market) Last(noun string) contracts.ID { return contracts.ObjectID(m.last, noun) }
 
@@ -189,6 +206,7 @@ func (m *Market) BeginWith(rules contracts.Rulebook) error {
 		return err
 	}
 	m.Venue.ID, m.Regulator.ID = m.Last("venue"), m.Last("regulator")
+	var admissions, nodes []func() error
 	for _, c := range []struct {
 		to    **Actor
 		name  string
@@ -203,23 +221,26 @@ func (m *Market) BeginWith(rules contracts.Rulebook) error {
 		{&m.Appraiser, "申信资产评估", []contracts.Role{contracts.RoleAssessment}},
 		{&m.Verifier, "浦江身份核验", []contracts.Role{contracts.RoleVerifier}},
 	} {
-		a := m.Actor(c.name, c.roles...)
-		if err := m.Admit(a); err != nil {
-			return err
-		}
-		*c.to = a
+		admissions = append(admissions, func() error {
+			*c.to = m.Actor(c.name, c.roles...)
+			return m.Admit(*c.to)
+		})
+	}
+	if err := m.Together(admissions...); err != nil {
+		return err
 	}
 	for _, a := range []*Actor{m.Provider, m.Buyer} {
-		url := ""
-		if a == m.Provider {
-			url = m.NodeURL
-		}
-		if err := m.Do(a.ID, "node.register", contracts.NodeRegister{TLSKey: a.TLS.Public.ID(), ReceiptKey: a.Receipt.Public.ID(), URL: url, Region: "CN-31"}, nil, a.Admin); err != nil {
+		nodes = append(nodes, func() error {
+			url := ""
+			if a == m.Provider {
+				url = m.NodeURL
+			}
+			err := m.Do(a.ID, "node.register", contracts.NodeRegister{TLSKey: a.TLS.Public.ID(), ReceiptKey: a.Receipt.Public.ID(), URL: url, Region: "CN-31"}, nil, a.Admin)
+			a.Node = m.Last("node")
 			return err
-		}
-		a.Node = m.Last("node")
+		})
 	}
-	return nil
+	return m.Together(nodes...)
 }
 
 // Admit files an actor's application, records its checks and admits it.

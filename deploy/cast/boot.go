@@ -22,7 +22,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bund-exchange/bund/contracts"
-	"github.com/bund-exchange/bund/contracts/canon"
 	"github.com/bund-exchange/bund/contracts/contractstest"
 	"github.com/bund-exchange/bund/deploy/market"
 	"github.com/bund-exchange/bund/deploy/stack"
@@ -57,7 +56,8 @@ type Further struct {
 	Listen string `json:"listen,omitempty"` // where other nodes call it
 	Local  string `json:"local"`
 
-	Process *stack.Process `json:"-"`
+	Process *stack.Process       `json:"-"`
+	Owner   *contractstest.Actor `json:"-"` // nil after a restart
 }
 
 // Stack is a running market.
@@ -110,10 +110,9 @@ func (s *Stack) saveAddresses() error {
 	return os.WriteFile(s.path("stack.json"), append(b, '\n'), 0o600)
 }
 
-// AddNode registers a further node of an admitted member and writes its configuration. Nothing of it runs yet.
-func (s *Stack) AddNode(ctx context.Context, name string, a *contractstest.Actor, serves bool) (*Further, error) {
-	f := &Further{Name: name}
-	var err error
+// AddNode makes the keys of a further node of an admitted member and registers it. WriteNode has to follow.
+func (s *Stack) AddNode(ctx context.Context, name string, a *contractstest.Actor, serves bool) (f *Further, err error) {
+	f = &Further{Name: name, Owner: a}
 	if f.Local, err = stack.FreePort(); err != nil {
 		return nil, err
 	}
@@ -132,7 +131,12 @@ func (s *Stack) AddNode(ctx context.Context, name string, a *contractstest.Actor
 	if err := s.saveAddresses(); err != nil {
 		return nil, err
 	}
-	return f, s.writeNode(ctx, name, a, f.Listen, f.Local)
+	return f, s.nodeKeys(ctx, name, a)
+}
+
+// WriteNode writes the configuration of a further node that is on the ledger. Nothing of it runs yet.
+func (s *Stack) WriteNode(ctx context.Context, f *Further) error {
+	return s.writeNode(ctx, f.Name, f.Owner, f.Listen, f.Local)
 }
 
 // LocalOf is where a node's owner calls it.
@@ -201,17 +205,16 @@ func (s *Stack) Begin(ctx context.Context) error {
 	if err := s.writeSeeds(); err != nil {
 		return err
 	}
-	for _, n := range []struct {
-		name   string
-		actor  *contractstest.Actor
-		listen string
-		local  string
-	}{{"provider", s.Cast.Provider, s.Serves, s.ProviderLocal}, {"buyer", s.Cast.Buyer, "", s.BuyerLocal}} {
-		if err := s.writeNode(ctx, n.name, n.actor, n.listen, n.local); err != nil {
-			return err
-		}
+	if err := s.Cast.Together(
+		func() error { return s.nodeKeys(ctx, "provider", s.Cast.Provider) },
+		func() error { return s.nodeKeys(ctx, "buyer", s.Cast.Buyer) },
+	); err != nil {
+		return err
 	}
-	return nil
+	if err := s.writeNode(ctx, "provider", s.Cast.Provider, s.Serves, s.ProviderLocal); err != nil {
+		return err
+	}
+	return s.writeNode(ctx, "buyer", s.Cast.Buyer, "", s.BuyerLocal)
 }
 
 type logKeys struct{ log, witness string }
@@ -373,11 +376,8 @@ func (s *Stack) NewClient(ctx context.Context, member contracts.ID, name string)
 	return c, s.secret(name+".client", a.ID+":"+a.Secret+"\n")
 }
 
-// writeNode writes a node's configuration and keys.
-func (s *Stack) writeNode(ctx context.Context, name string, a *contractstest.Actor, listen, local string) error {
-	if _, err := s.NewClient(ctx, a.ID, name+"-node"); err != nil {
-		return err
-	}
+// nodeKeys writes a node's keys, and adds the one that it made itself to its member.
+func (s *Stack) nodeKeys(ctx context.Context, name string, a *contractstest.Actor) error {
 	for file, key := range map[string]contracts.PublicKey{"machine": a.Machine.Public, "tls": a.TLS.Public, "receipt": a.Receipt.Public} {
 		if err := s.seed(filepath.Join(name, "keys", file+".seed"), key); err != nil {
 			return err
@@ -395,6 +395,14 @@ func (s *Stack) writeNode(ctx context.Context, name string, a *contractstest.Act
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// writeNode writes a node's credentials and configuration.
+func (s *Stack) writeNode(ctx context.Context, name string, a *contractstest.Actor, listen, local string) error {
+	if _, err := s.NewClient(ctx, a.ID, name+"-node"); err != nil {
+		return err
 	}
 	return s.NodeConfig(name, a, listen, local, "")
 }
@@ -483,48 +491,3 @@ func (s *Stack) processes() (ps []*stack.Process) {
 
 // Stop ends everything in reverse order.
 func (s *Stack) Stop() error { return stack.StopAll(s.processes()) }
-
-// Exec submits the cast's commands: the genesis to a ledger in the making, all others through the API.
-type Exec struct {
-	stack      *Stack
-	ctx        context.Context
-	Last       *market.Accepted
-	Registered map[contracts.ID]int64 // positions of node registrations by member
-}
-
-// Submit implements contractstest.Executor.
-func (e *Exec) Submit(ctx context.Context, sub contracts.Submission) error {
-	var env contracts.Envelope
-	if err := canon.Unmarshal(sub.Raw, &env); err != nil {
-		return err
-	}
-	if env.Kind == "genesis" {
-		return e.stack.genesis(e.ctx, sub)
-	}
-	a, err := e.stack.Venue.Submit(ctx, sub)
-	if err != nil {
-		return err
-	}
-	e.Last = a
-	if env.Kind == "node.register" {
-		e.Registered[contracts.ID(env.Member)] = a.Position
-	}
-	return nil
-}
-
-// Get reads a product version by the API, for the contract's text.
-func (e *Exec) Get(key string) ([]byte, error) {
-	id, ok := strings.CutPrefix(key, "version/")
-	if !ok {
-		return nil, fmt.Errorf("%s is not public", key)
-	}
-	var r market.Record
-	path := "/versions/" + id
-	if e.Last != nil {
-		path += fmt.Sprintf("?min_position=%d", e.Last.Position)
-	}
-	if _, err := e.stack.Venue.JSON(e.ctx, http.MethodGet, path, nil, &r); err != nil {
-		return nil, err
-	}
-	return r.Record, nil
-}

@@ -106,27 +106,41 @@ func Read(dir string) (*Shown, error) {
 // members admits the rest of the cast: further providers with a node each, a second bank, and members whose fate is on
 // show: one turned away, one suspended, one gone.
 func (l *loader) members() error {
+	if err := l.cast.Together(slices.Concat(l.providers(), l.partners(), l.fates())...); err != nil {
+		return err
+	}
+	for _, f := range l.Further {
+		if err := l.WriteNode(l.ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *loader) providers() (stories []func() error) {
 	m := l.cast
 	for i, name := range []string{"沪信企业征信", "申电能源数据", "悦游文旅"} {
-		a := m.Actor(name, contracts.RoleProvider)
-		if err := m.Admit(a); err != nil {
-			return err
-		}
-		// These providers' nodes are not part of the sample: their products are on the shelf, calls to them are not.
-		if name == collector {
-			if _, err := l.AddNode(l.ctx, "collector", a, true); err != nil {
+		stories = append(stories, func() error {
+			a := m.Actor(name, contracts.RoleProvider)
+			l.by[name] = a
+			if err := m.Admit(a); err != nil {
 				return err
 			}
-			l.by[name] = a
-			continue
-		}
-		err := m.Do(a.ID, "node.register", contracts.NodeRegister{TLSKey: a.TLS.Public.ID(), ReceiptKey: a.Receipt.Public.ID(), URL: fmt.Sprintf("https://127.0.0.1:%d", 9001+i), Region: "CN-31"}, nil, a.Admin)
-		if err != nil {
+			if name == collector {
+				_, err := l.AddNode(l.ctx, "collector", a, true)
+				return err
+			}
+			// The other providers' nodes are not part of the sample: their products are on the shelf, calls to them are not.
+			err := m.Do(a.ID, "node.register", contracts.NodeRegister{TLSKey: a.TLS.Public.ID(), ReceiptKey: a.Receipt.Public.ID(), URL: fmt.Sprintf("https://127.0.0.1:%d", 9001+i), Region: "CN-31"}, nil, a.Admin)
+			a.Node = m.Last("node")
 			return err
-		}
-		a.Node = m.Last("node")
-		l.by[name] = a
+		})
 	}
+	return stories
+}
+
+func (l *loader) partners() (stories []func() error) {
+	m := l.cast
 	for _, x := range []struct {
 		name   string
 		role   contracts.Role
@@ -134,36 +148,38 @@ func (l *loader) members() error {
 		serves bool
 	}{{"沪东农商行", contracts.RoleBuyer, "bank2", false}, {"长三角科创银行", contracts.RoleBuyer, "bank3", false}, {"普惠融资担保", contracts.RoleBuyer, "", false},
 		{steward, contracts.RoleConsentService, "", false}, {aggregators[0], contracts.RoleDelivery, "summer", true}, {aggregators[1], contracts.RoleDelivery, "adder", true}} {
-		a := m.Actor(x.name, x.role)
-		if err := m.Admit(a); err != nil {
+		stories = append(stories, func() error {
+			a := m.Actor(x.name, x.role)
+			l.by[x.name] = a
+			if err := m.Admit(a); err != nil || x.node == "" {
+				return err
+			}
+			_, err := l.AddNode(l.ctx, x.node, a, x.serves)
+			return err
+		})
+	}
+	return stories
+}
+
+func (l *loader) fates() (stories []func() error) {
+	m := l.cast
+	stories = append(stories, func() error {
+		a := m.Actor("虚名数据（被退回）", contracts.RoleProvider)
+		if err := m.Do("", "member.apply", contracts.MemberApply{Application: a.App}, nil, a.Admin, a.Check); err != nil {
 			return err
 		}
-		l.by[x.name] = a
-		if x.node == "" {
-			continue
-		}
-		if _, err := l.AddNode(l.ctx, x.node, a, x.serves); err != nil {
-			return err
-		}
-	}
-	turned := m.Actor("虚名数据（被退回）", contracts.RoleProvider)
-	if err := m.Do("", "member.apply", contracts.MemberApply{Application: turned.App}, nil, turned.Admin, turned.Check); err != nil {
-		return err
-	}
-	turned.ID = m.Last("member")
-	if err := m.Do(m.Venue.ID, "member.turn_away", contracts.MemberTurn{Subject: turned.ID, Reason: "营业执照与控制人链条不符"}, nil, m.Venue.Two()...); err != nil {
-		return err
-	}
+		return m.Do(m.Venue.ID, "member.turn_away", contracts.MemberTurn{Subject: m.Last("member"), Reason: "营业执照与控制人链条不符"}, nil, m.Venue.Two()...)
+	})
 	for _, x := range []struct{ name, kind, reason string }{{"泊位出行", "member.suspend", "安全能力证明到期未续"}, {"旧港数据", "member.exit", "自愿退出"}} {
-		a := m.Actor(x.name, contracts.RoleProvider)
-		if err := m.Admit(a); err != nil {
-			return err
-		}
-		if err := m.Do(m.Venue.ID, x.kind, contracts.MemberTurn{Subject: a.ID, Reason: x.reason}, nil, m.Venue.Two()...); err != nil {
-			return err
-		}
+		stories = append(stories, func() error {
+			a := m.Actor(x.name, contracts.RoleProvider)
+			if err := m.Admit(a); err != nil {
+				return err
+			}
+			return m.Do(m.Venue.ID, x.kind, contracts.MemberTurn{Subject: a.ID, Reason: x.reason}, nil, m.Venue.Two()...)
+		})
 	}
-	return nil
+	return stories
 }
 
 // document stores a document and checks that the market computed the same digest.
@@ -250,57 +266,65 @@ func (l *loader) shelf() error {
 	}
 	home := m.Provider
 	defer func() { m.Provider = home }()
-	var drafts []*contractstest.Listing
+	var toPublicity, toShelf []func() error
 	for _, p := range products() {
-		m.Provider = l.by[p.provider]
-		man := p.manual(m.Provider.App.CreditCode)
-		if err := l.document("manual", canon.Marshal(man), man.Digest()); err != nil {
-			return err
-		}
-		f := p.facts(man, auth)
-		if err := m.Do(m.Provider.ID, "product.draft", contracts.ProductDraft{Facts: f}, nil, m.Provider.Maker); err != nil {
-			return err
-		}
-		x := &contractstest.Listing{Product: m.Last("product"), Version: m.Last("version"), Facts: f}
-		d := dataset{Digest: contracts.HashOf("sample/dataset", []byte(p.key)), Schema: f.Dictionary, Rows: p.records, AsOf: m.Now}
-		if in, ok := imported[p.dataset]; ok {
-			if in.Schema != f.Dictionary {
-				return fmt.Errorf("the node's schema of %s is not the manual's dictionary", p.dataset)
+		x := new(contractstest.Listing)
+		toPublicity = append(toPublicity, func() error { return l.publicise(p, auth, imported, x) })
+		toShelf = append(toShelf, func() error {
+			if err := m.Do(m.Venue.ID, "product.register", contracts.VersionRegister{Version: x.Version, Region: "310115"}, nil, m.Venue.Two()...); err != nil {
+				return err
 			}
-			d.Digest, d.Rows, d.Quality = in.Digest, in.Rows, in.Quality
-			if d.AsOf = in.AsOf; d.AsOf == 0 {
-				d.AsOf = m.Now
-			}
-		}
-		if p.key == "tax" {
-			l.shown.Product, l.shown.Version = x.Product, x.Version
-		} else {
-			l.shown.Private[p.key] = Offered{Product: x.Product, Version: x.Version, Facts: f}
-		}
-		if d.Quality == nil {
-			d.Quality = []contracts.QualityFigure{{Dimension: "completeness", Rule: "not empty", Satisfying: p.records, Tested: p.records}}
-		}
-		if err := m.Do(m.Provider.ID, "dataset.report", contracts.DatasetReport{Version: x.Version, Node: m.Provider.Node, Digest: d.Digest, Schema: d.Schema, Rows: d.Rows,
-			AsOf: d.AsOf, Quality: d.Quality}, nil, m.Provider.Machine); err != nil {
-			return err
-		}
-		if err := errors.Join(m.Attest(x), m.Review(x)); err != nil {
-			return err
-		}
-		drafts = append(drafts, x)
+			return m.Do(m.Venue.ID, "product.list", contracts.VersionList{Version: x.Version, Attestations: x.Attestations}, nil, m.Venue.Two()...)
+		})
+	}
+	if err := m.Together(toPublicity...); err != nil {
+		return err
 	}
 	if err := m.Advance(8 * 86400); err != nil {
 		return err
 	}
-	for _, x := range drafts {
-		if err := m.Do(m.Venue.ID, "product.register", contracts.VersionRegister{Version: x.Version, Region: "310115"}, nil, m.Venue.Two()...); err != nil {
-			return err
+	if err := m.Together(append(toShelf, l.states(auth)...)...); err != nil {
+		return err
+	}
+	return m.Do(m.Venue.ID, "clock.release", contracts.ClockRelease{Reason: "样例历史到此为止，其后为真实时间"}, nil, m.Venue.Machine)
+}
+
+// publicise takes a product from its draft into publicity.
+func (l *loader) publicise(p *product, auth contracts.ID, imported map[string]dataset, x *contractstest.Listing) error {
+	m := l.cast
+	m.Provider = l.by[p.provider]
+	man := p.manual(m.Provider.App.CreditCode)
+	if err := l.document("manual", canon.Marshal(man), man.Digest()); err != nil {
+		return err
+	}
+	f := p.facts(man, auth)
+	if err := m.Do(m.Provider.ID, "product.draft", contracts.ProductDraft{Facts: f}, nil, m.Provider.Maker); err != nil {
+		return err
+	}
+	*x = contractstest.Listing{Product: m.Last("product"), Version: m.Last("version"), Facts: f}
+	d := dataset{Digest: contracts.HashOf("sample/dataset", []byte(p.key)), Schema: f.Dictionary, Rows: p.records, AsOf: m.Now}
+	if in, ok := imported[p.dataset]; ok {
+		if in.Schema != f.Dictionary {
+			return fmt.Errorf("the node's schema of %s is not the manual's dictionary", p.dataset)
 		}
-		if err := m.Do(m.Venue.ID, "product.list", contracts.VersionList{Version: x.Version, Attestations: x.Attestations}, nil, m.Venue.Two()...); err != nil {
-			return err
+		d.Digest, d.Rows, d.Quality = in.Digest, in.Rows, in.Quality
+		if d.AsOf = in.AsOf; d.AsOf == 0 {
+			d.AsOf = m.Now
 		}
 	}
-	return l.states(auth)
+	if p.key == "tax" {
+		l.shown.Product, l.shown.Version = x.Product, x.Version
+	} else {
+		l.shown.Private[p.key] = Offered{Product: x.Product, Version: x.Version, Facts: f}
+	}
+	if d.Quality == nil {
+		d.Quality = []contracts.QualityFigure{{Dimension: "completeness", Rule: "not empty", Satisfying: p.records, Tested: p.records}}
+	}
+	if err := m.Do(m.Provider.ID, "dataset.report", contracts.DatasetReport{Version: x.Version, Node: m.Provider.Node, Digest: d.Digest, Schema: d.Schema, Rows: d.Rows,
+		AsOf: d.AsOf, Quality: d.Quality}, nil, m.Provider.Machine); err != nil {
+		return err
+	}
+	return errors.Join(m.Attest(x), m.Review(x))
 }
 
 // named gives a product of the sample by its key.
@@ -310,10 +334,8 @@ func named(key string) *product {
 }
 
 // states leaves versions in the states that a shelf must be able to show.
-func (l *loader) states(auth contracts.ID) error {
+func (l *loader) states(auth contracts.ID) (stories []func() error) {
 	m := l.cast
-	m.Provider = l.by["申电能源数据"]
-	p := named("power")
 	for i, x := range []struct {
 		zh, en string
 		then   func(*contractstest.Listing) error
@@ -332,20 +354,22 @@ func (l *loader) states(auth contracts.ID) error {
 			return m.Do(m.Venue.ID, "product.review", contracts.VersionReview{Version: x.Version, Decision: "return", Checklist: contracts.HashOf("sample/checklist"), Reason: "请补充来源合法性说明"}, nil, m.Venue.Check)
 		}},
 	} {
-		p.title, p.key = text(x.zh, x.en), fmt.Sprintf("power-%d", i)
-		man := p.manual(m.Provider.App.CreditCode)
-		if err := l.document("manual", canon.Marshal(man), man.Digest()); err != nil {
-			return err
-		}
-		v, err := m.Draft(p.facts(man, auth))
-		if err != nil {
-			return err
-		}
-		if err := x.then(v); err != nil {
-			return err
-		}
+		stories = append(stories, func() error {
+			m.Provider = l.by["申电能源数据"]
+			p := named("power")
+			p.title, p.key = text(x.zh, x.en), fmt.Sprintf("power-%d", i)
+			man := p.manual(m.Provider.App.CreditCode)
+			if err := l.document("manual", canon.Marshal(man), man.Digest()); err != nil {
+				return err
+			}
+			v, err := m.Draft(p.facts(man, auth))
+			if err != nil {
+				return err
+			}
+			return x.then(v)
+		})
 	}
-	return m.Do(m.Venue.ID, "clock.release", contracts.ClockRelease{Reason: "样例历史到此为止，其后为真实时间"}, nil, m.Venue.Machine)
+	return stories
 }
 
 // signIns makes one account for each of the members that a visitor may want to be.

@@ -17,8 +17,11 @@ const stewardNode = "steward"
 
 // neutral registers the consent service's node, which starts with the others.
 func (l *loader) neutral() error {
-	_, err := l.AddNode(l.ctx, stewardNode, l.by[steward], true)
-	return err
+	f, err := l.AddNode(l.ctx, stewardNode, l.by[steward], true)
+	if err != nil {
+		return err
+	}
+	return l.WriteNode(l.ctx, f)
 }
 
 // lookups has the operator's node publish its two lookup tables, and the bank ask each of them once.

@@ -66,22 +66,30 @@ var aggregators = [2]string{"港汇聚合服务", "静安交付服务"}
 
 // agreePrivate makes an agreement between the bank and the operator on each private product, billed afterwards.
 func (l *loader) agreePrivate() error {
-	m := l.cast
+	m, home := l.cast, l.cast.Provider
+	var stories []func() error
 	for _, p := range privateProducts(dictionary.Dictionary{}) {
-		x := l.shown.Private[p.key]
-		home := m.Provider
-		m.Provider = l.by[p.provider]
-		terms := contractstest.Postpaid()
-		terms.UnitPrice, terms.FlatFee, terms.WindowAmount = p.unitPrice, 0, 200_000
-		pol := x.Facts.Policy
-		pol.Purposes = []policy.Purpose{policy.PreLoan}
-		d, err := m.Agree(&contractstest.Listing{Product: x.Product, Version: x.Version, Facts: x.Facts}, contracts.Trade, pol, terms)
-		m.Provider = home
-		if err != nil {
-			return fmt.Errorf("couldn't agree on %s: %w", p.key, err)
-		}
-		x.Agreement = d.Agreement
-		l.shown.Private[p.key] = x
+		stories = append(stories, func() error {
+			l.Exec.Title("agree on %s", p.key)
+			x := l.shown.Private[p.key]
+			m.Provider = l.by[p.provider]
+			terms := contractstest.Postpaid()
+			terms.UnitPrice, terms.FlatFee, terms.WindowAmount = p.unitPrice, 0, 200_000
+			pol := x.Facts.Policy
+			pol.Purposes = []policy.Purpose{policy.PreLoan}
+			d, err := m.Agree(&contractstest.Listing{Product: x.Product, Version: x.Version, Facts: x.Facts}, contracts.Trade, pol, terms)
+			if err != nil {
+				return err
+			}
+			x.Agreement = d.Agreement
+			l.shown.Private[p.key] = x
+			return nil
+		})
+	}
+	err := m.Together(stories...)
+	m.Provider = home
+	if err != nil {
+		return err
 	}
 	return l.providerConfig()
 }
@@ -183,10 +191,14 @@ func (l *loader) statistic() error {
 		return err
 	}
 	l.shown.Task = m.Last("statistics")
+	var joins []func() error
 	for _, a := range append(banks, sums...) {
-		if err := m.Do(a.ID, "statistics.join", contracts.StatisticsTurn{Task: l.shown.Task}, nil, a.Two()...); err != nil {
-			return err
-		}
+		joins = append(joins, func() error {
+			return m.Do(a.ID, "statistics.join", contracts.StatisticsTurn{Task: l.shown.Task}, nil, a.Two()...)
+		})
+	}
+	if err := m.Together(joins...); err != nil {
+		return err
 	}
 	for i, node := range []string{"buyer", "bank2", "bank3"} {
 		q := map[string]any{"id": fmt.Sprintf("%032x", i+1), "values": Lenders(i)}
