@@ -166,12 +166,20 @@ func Load(o Options) (s *Stack, ok bool, err error) {
 		return nil, false, err
 	}
 	if _, err := os.Stat(s.path("complete")); err != nil {
-		return nil, false, fmt.Errorf("%s holds a market whose setting up was interrupted: remove the folder and begin again", o.Dir)
+		return nil, false, fmt.Errorf("%s holds a market whose setting up was interrupted: %s and begin again", o.Dir, o.removal())
 	}
 	if err := json.Unmarshal(b, &s.Addresses); err != nil {
 		return nil, false, err
 	}
 	return s, true, s.venueClient()
+}
+
+// removal says what has to go before a market can begin anew. A network keeps the first genesis that it got.
+func (o Options) removal() string {
+	if o.Fabric == "" {
+		return "remove the folder"
+	}
+	return fmt.Sprintf("stop the network, remove the folder and the network's, %s,", filepath.Dir(o.Fabric))
 }
 
 // Complete marks the folder as set up: a restart continues with it.

@@ -18,6 +18,11 @@ func TestLoadAfterAnInterruption(t *testing.T) {
 	if _, there, err := Load(o); there || err == nil || !strings.Contains(err.Error(), "remove the folder and begin again") {
 		t.Errorf("got %v, %v, want advice to begin again", there, err)
 	}
+	onFabric := o
+	onFabric.Fabric = "/data/fabric/network.yaml"
+	if _, _, err := Load(onFabric); err == nil || !strings.Contains(err.Error(), "the network's, /data/fabric, and begin again") {
+		t.Errorf("got %v, want advice to begin the network again, too", err)
+	}
 	if err := s.Keep("venue.client", "id:secret\n"); err != nil {
 		t.Fatal(err)
 	}
