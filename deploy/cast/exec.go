@@ -14,8 +14,8 @@ import (
 	"github.com/bund-exchange/bund/deploy/market"
 )
 
-// atOnce bounds how many stories are submitted side by side: all of the largest scene's.
-const atOnce = 24
+// atOnce bounds how many stories are submitted side by side. The sample's largest scene has thirteen.
+const atOnce = 16
 
 // Exec submits the cast's commands: the genesis to a ledger in the making, all others through the API.
 type Exec struct {

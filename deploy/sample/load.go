@@ -103,8 +103,8 @@ func Read(dir string) (*Shown, error) {
 	return s, json.Unmarshal(b, s)
 }
 
-// members admits the rest of the cast: further providers with a node each, a second bank, and members whose fate is on
-// show: one turned away, one suspended, one gone.
+// members admits the rest of the cast. Each admission is a story of its own, so that all wait for the same few blocks
+// where a ledger has blocks.
 func (l *loader) members() error {
 	if err := l.cast.Together(slices.Concat(l.providers(), l.partners(), l.fates())...); err != nil {
 		return err
@@ -117,6 +117,7 @@ func (l *loader) members() error {
 	return nil
 }
 
+// providers are the further ones, with a node each.
 func (l *loader) providers() (stories []func() error) {
 	m := l.cast
 	for i, name := range []string{"沪信企业征信", "申电能源数据", "悦游文旅"} {
@@ -139,6 +140,7 @@ func (l *loader) providers() (stories []func() error) {
 	return stories
 }
 
+// partners are who buys, and who stands between the two sides.
 func (l *loader) partners() (stories []func() error) {
 	m := l.cast
 	for _, x := range []struct {
@@ -161,6 +163,7 @@ func (l *loader) partners() (stories []func() error) {
 	return stories
 }
 
+// fates are on show: one member turned away, one suspended, one gone.
 func (l *loader) fates() (stories []func() error) {
 	m := l.cast
 	stories = append(stories, func() error {
@@ -268,7 +271,7 @@ func (l *loader) shelf() error {
 	defer func() { m.Provider = home }()
 	var toPublicity, toShelf []func() error
 	for _, p := range products() {
-		x := new(contractstest.Listing)
+		x := new(contractstest.Listing) // known when the way to publicity is told
 		toPublicity = append(toPublicity, func() error { return l.publicise(p, auth, imported, x) })
 		toShelf = append(toShelf, func() error {
 			if err := m.Do(m.Venue.ID, "product.register", contracts.VersionRegister{Version: x.Version, Region: "310115"}, nil, m.Venue.Two()...); err != nil {
@@ -289,7 +292,7 @@ func (l *loader) shelf() error {
 	return m.Do(m.Venue.ID, "clock.release", contracts.ClockRelease{Reason: "样例历史到此为止，其后为真实时间"}, nil, m.Venue.Machine)
 }
 
-// publicise takes a product from its draft into publicity.
+// publicise takes a product from its draft into publicity, as x.
 func (l *loader) publicise(p *product, auth contracts.ID, imported map[string]dataset, x *contractstest.Listing) error {
 	m := l.cast
 	m.Provider = l.by[p.provider]
