@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ import (
 	"github.com/bund-exchange/bund/deploy/market"
 )
 
-// slowMarket is the API over the rules alone. Commands wait until round decides them.
+// slowMarket is the API over the rules alone. Commands wait until play decides them.
 type slowMarket struct {
 	*contractstest.Pure
 
@@ -72,34 +73,52 @@ func answer(status int, body []byte) *http.Response {
 	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}
 }
 
-// round decides what waits, the last to come first, and gives how many those were. What keep names goes on waiting.
-func (f *slowMarket) round(t *testing.T, keep string) (n int) {
-	f.mu.Lock()
-	now := f.waiting
-	f.waiting = nil
-	f.mu.Unlock()
-	for _, x := range slices.Backward(now) {
-		if keep != "" && strings.Contains(string(x.sub.Raw), keep) {
-			continue
+// play decides until what goes on in the bubble has ended, and gives how many commands waited each time. What keep names
+// is left waiting. Nothing is told to callers in the order in which it stands on the ledger.
+func (f *slowMarket) play(t *testing.T, keep string, end <-chan error) (waited []int, err error) {
+	t.Helper()
+	for {
+		synctest.Wait()
+		select {
+		case err := <-end:
+			return waited, err
+		default:
 		}
-		_, err := f.Apply(x.sub)
-		var r *contracts.Refusal
-		var body any = map[string]any{"position": len(f.Applied) - 1}
-		x.status = http.StatusOK
-		switch {
-		case errors.As(err, &r):
-			x.status, body = http.StatusConflict, map[string]any{"status": http.StatusConflict, "code": r.Code, "detail": r.Detail}
-		case err != nil:
-			t.Fatal(err)
+		f.mu.Lock()
+		now := slices.DeleteFunc(f.waiting, func(x *submitted) bool { return keep != "" && bytes.Contains(x.sub.Raw, []byte(keep)) })
+		f.waiting = nil
+		f.mu.Unlock()
+		if len(now) == 0 {
+			t.Fatal("nothing more is submitted, and it does not end")
 		}
-		b, err := json.Marshal(body)
-		if err != nil {
-			t.Fatal(err)
+		waited = append(waited, len(now))
+		bodies := map[*submitted][]byte{}
+		for _, x := range slices.Backward(now) {
+			bodies[x] = f.decide(t, x)
 		}
-		x.answer <- b
-		n++
+		for _, x := range now {
+			x.answer <- bodies[x]
+			synctest.Wait()
+		}
 	}
-	return n
+}
+
+func (f *slowMarket) decide(t *testing.T, x *submitted) []byte {
+	_, err := f.Apply(x.sub)
+	var r *contracts.Refusal
+	var body any = map[string]any{"position": len(f.Applied) - 1}
+	x.status = http.StatusOK
+	switch {
+	case errors.As(err, &r):
+		x.status, body = http.StatusConflict, map[string]any{"status": http.StatusConflict, "code": r.Code, "detail": r.Detail}
+	case err != nil:
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // scene is a market that has begun, whose further commands go through an Exec to a slow market.
@@ -121,12 +140,12 @@ func begun(t *testing.T) (*contractstest.Market, *contractstest.Pure) {
 	return m, pure
 }
 
-// admissions are as many stories as names, the first one command longer than the others.
+// admissions are as many stories as names, the first two a command longer than the others.
 func admissions(m *contractstest.Market, names ...string) (stories []func() error) {
 	for i, name := range names {
 		stories = append(stories, func() error {
 			a := m.Actor(name, contracts.RoleProvider)
-			if err := m.Admit(a); err != nil || i > 0 {
+			if err := m.Admit(a); err != nil || i > 1 {
 				return err
 			}
 			return m.Do(a.ID, "node.register", contracts.NodeRegister{TLSKey: a.TLS.Public.ID(), ReceiptKey: a.Receipt.Public.ID(), Region: "CN-31"}, nil, a.Admin)
@@ -144,34 +163,24 @@ func TestTogether(t *testing.T) {
 		m, e, f := scene(t)
 		end := make(chan error, 1)
 		go func() { end <- m.Together(admissions(m, "one", "two", "three")...) }()
-		var rounds []int
-		for len(end) == 0 {
-			synctest.Wait()
-			if n := f.round(t, ""); n > 0 {
-				rounds = append(rounds, n)
-			}
-			synctest.Wait()
-		}
-		if err := <-end; err != nil {
+		waited, err := f.play(t, "", end)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(rounds, []int{3, 3, 3, 1}) {
-			t.Errorf("commands that waited together: %v, want 3, 3, 3 and the longest story's last", rounds)
+		if !slices.Equal(waited, []int{3, 3, 3, 2}) {
+			t.Errorf("commands that waited together: %v, want 3, 3, 3 and the two longer stories' last", waited)
 		}
 		if f.Hash() != want.Hash() {
 			t.Error("the market is another one than when everything is submitted in order")
 		}
 		last := int64(len(f.Applied) - 1)
-		if e.Last.Position != last || len(e.Registered) != 1 || e.Registered[onlyKey(e.Registered)] != last {
-			t.Errorf("last at %d, registrations %v, want %d", e.Last.Position, e.Registered, last)
+		if e.Last.Position != last {
+			t.Errorf("what stands last is at %d, want %d", e.Last.Position, last)
+		}
+		if at := slices.Sorted(maps.Values(e.Registered)); !slices.Equal(at, []int64{last - 1, last}) {
+			t.Errorf("nodes are registered at %d, want the last two", at)
 		}
 	})
-}
-
-func onlyKey(m map[contracts.ID]int64) (id contracts.ID) {
-	for id = range m {
-	}
-	return id
 }
 
 // The first error ends it: what comes after it in its story is not submitted, nor what others would still submit.
@@ -190,12 +199,7 @@ func TestTogetherEndsWithTheFirstError(t *testing.T) {
 			}
 			end := make(chan error, 1)
 			go func() { end <- m.Together(append(admissions(m, "slow"), refused)...) }()
-			for len(end) == 0 {
-				synctest.Wait()
-				f.round(t, "slow")
-				synctest.Wait()
-			}
-			err := <-end
+			_, err := f.play(t, "slow", end)
 			want := "member.exit: 409 "
 			if title != "" {
 				want = "couldn't admit everybody: " + want
@@ -218,15 +222,12 @@ func TestStoryWithinStory(t *testing.T) {
 		go func() {
 			end <- m.Together(func() error { return m.Together(admissions(m, "one", "two")...) })
 		}()
-		for len(end) == 0 {
-			synctest.Wait()
-			if n := f.round(t, ""); n > 1 {
-				t.Errorf("%d commands of one story at once", n)
-			}
-			synctest.Wait()
-		}
-		if err := <-end; err != nil {
+		waited, err := f.play(t, "", end)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if slices.Max(waited) > 1 {
+			t.Errorf("commands of one story that waited together: %v, want one at a time", waited)
 		}
 	})
 }
