@@ -191,14 +191,10 @@ func (l *loader) statistic() error {
 		return err
 	}
 	l.shown.Task = m.Last("statistics")
-	var joins []func() error
 	for _, a := range append(banks, sums...) {
-		joins = append(joins, func() error {
-			return m.Do(a.ID, "statistics.join", contracts.StatisticsTurn{Task: l.shown.Task}, nil, a.Two()...)
-		})
-	}
-	if err := m.Together(joins...); err != nil {
-		return err
+		if err := m.Do(a.ID, "statistics.join", contracts.StatisticsTurn{Task: l.shown.Task}, nil, a.Two()...); err != nil {
+			return err
+		}
 	}
 	for i, node := range []string{"buyer", "bank2", "bank3"} {
 		q := map[string]any{"id": fmt.Sprintf("%032x", i+1), "values": Lenders(i)}
