@@ -25,6 +25,7 @@ fabricnet COMMAND --help tells more. Exit code: 0 done, 1 it failed, 2 wrong usa
 What runs: one or three orderers (Raft), a peer of venue, custodian, provider, buyer and regulator, and beside each of
 the first four peers two chaincode processes, one for the definition market and one for clearing. The regulator's peer
 has every block and endorses nothing. All of it listens on 127.0.0.1 only; peers and orderers speak TLS.
+Their operations addresses answer only who shows a TLS certificate of the same organisation, its administrator's say.
 
 Never set a log level of payload, by a variable or at an operations address (/logspec): it writes private values down.
 `,
@@ -33,7 +34,8 @@ Never set a log level of payload, by a variable or at an operations address (/lo
 Starts the network in the folder. If there is none it is made: keys and certificates, the channel bund, both chaincode
 definitions. It writes network.yaml there, which says to clients what they must know; it names private keys, so keep
 it and the folder to yourself. An up that was interrupted is continued by the next, and so is every change below:
-add-peer, upgrade, rotate, rebuild-peer.
+add-peer, upgrade, rotate, rebuild-peer. A peer or orderer that runs with another configuration, of an earlier version,
+is restarted.
 
   --port      first of some 700 ports; orderers at its tens, an organisation at each following hundred
   --orderers  three go on when one of them ends

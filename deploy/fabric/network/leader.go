@@ -11,7 +11,7 @@ func (n *Network) Leader(ctx context.Context) (string, error) {
 	leader := ""
 	err := n.until(ctx, func() (bool, error) {
 		for i := 1; i <= n.layout.Orderers; i++ {
-			v, err := metric(ctx, n.layout.ordererPorts(i).operations, "consensus_etcdraft_is_leader", `channel="`+mainChannel+`"`)
+			v, err := metric(ctx, n.ordererOperations(i), "consensus_etcdraft_is_leader", `channel="`+mainChannel+`"`)
 			if err == nil && v == 1 {
 				leader = fmt.Sprintf("orderer.%d", i)
 				return true, nil

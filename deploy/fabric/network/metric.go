@@ -12,12 +12,16 @@ import (
 
 // metric asks a process at its operations address for a figure: the sum of all series of that name whose labels hold each
 // of those given. Without any it is 0.
-func metric(ctx context.Context, port int, name string, labels ...string) (float64, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+loopback(port)+"/metrics", nil)
+func metric(ctx context.Context, at operations, name string, labels ...string) (float64, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+loopback(at.port)+"/metrics", nil)
 	if err != nil {
 		return 0, err
 	}
-	resp, err := http.DefaultClient.Do(r)
+	client, err := at.client()
+	if err != nil {
+		return 0, err
+	}
+	resp, err := client.Do(r)
 	if err != nil {
 		return 0, err
 	}
@@ -53,7 +57,7 @@ func (n *Network) height(ctx context.Context, p peer) (int, error) {
 }
 
 func (n *Network) heightOf(ctx context.Context, channel string, p peer) (int, error) {
-	v, err := metric(ctx, n.layout.peerPorts(p).operations, "ledger_blockchain_height", `channel="`+channel+`"`)
+	v, err := metric(ctx, n.peerOperations(p), "ledger_blockchain_height", `channel="`+channel+`"`)
 	return int(v), err
 }
 

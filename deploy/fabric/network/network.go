@@ -155,6 +155,10 @@ func (n *Network) up(ctx context.Context) error {
 	if err := n.makeCrypto(ctx); err != nil {
 		return err
 	}
+	// Before anything is asked of a process that runs: it may be one of an earlier version of this program.
+	if err := errors.Join(n.configure(ctx), n.plan()); err != nil {
+		return err
+	}
 	if err := n.finishRotations(ctx); err != nil {
 		return err
 	}
@@ -165,9 +169,6 @@ func (n *Network) up(ctx context.Context) error {
 		return err
 	}
 	n.say("keys, certificates and the channel's first block are there")
-	if err := errors.Join(n.configure(), n.plan()); err != nil {
-		return err
-	}
 	if err := n.startAll(ctx); err != nil {
 		return err
 	}
@@ -242,14 +243,14 @@ func (n *Network) plan() error {
 }
 
 // configure writes the configuration of every process.
-func (n *Network) configure() error {
+func (n *Network) configure(ctx context.Context) error {
 	for i := 1; i <= n.layout.Orderers; i++ {
-		if err := n.writeOrderer(i); err != nil {
+		if err := n.writeOrderer(ctx, i); err != nil {
 			return err
 		}
 	}
 	for _, p := range n.layout.Peers {
-		if err := n.writePeer(p); err != nil {
+		if err := n.writePeer(ctx, p); err != nil {
 			return err
 		}
 	}

@@ -161,6 +161,7 @@ func TestNetwork(t *testing.T) {
 			}
 		}
 	})
+	t.Run("operations", func(t *testing.T) { operations(t, n) })
 	t.Run("ledgers", func(t *testing.T) { addLedgers(t, n) })
 	t.Run("kills", func(t *testing.T) {
 		for _, name := range []string{"peer.custodian", "chaincode.custodian.market", "orderer.1"} {
@@ -179,10 +180,22 @@ func TestNetwork(t *testing.T) {
 		}
 	})
 	t.Run("again", func(t *testing.T) {
-		pid := n.Process("peer.venue").PID()
+		venue, buyer := n.Process("peer.venue").PID(), n.Process("peer.buyer").PID()
+		// As if an earlier version had started it.
+		file := filepath.Join(c.Dir, "peer.buyer", "core.yaml")
+		config, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte("# old\n"+string(config)), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		m := start(t, c)
-		if pid == 0 || m.Process("peer.venue").PID() != pid {
-			t.Errorf("pid %d, then %d", pid, m.Process("peer.venue").PID())
+		if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, config) || m.Process("peer.buyer").PID() == buyer || !m.Process("peer.buyer").Alive() {
+			t.Errorf("a peer with an old configuration goes on: %v\n%s", err, now)
+		}
+		if venue == 0 || m.Process("peer.venue").PID() != venue {
+			t.Errorf("pid %d, then %d", venue, m.Process("peer.venue").PID())
 		}
 		if err := m.Stop(); err != nil {
 			t.Fatal(err)

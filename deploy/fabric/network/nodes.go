@@ -1,6 +1,8 @@
 package network
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,7 +11,7 @@ import (
 )
 
 // writeOrderer writes an orderer's configuration.
-func (n *Network) writeOrderer(i int) error {
+func (n *Network) writeOrderer(ctx context.Context, i int) error {
 	name, at := fmt.Sprintf("orderer.%d", i), n.layout.ordererPorts(i)
 	tls := func(file string) string { return n.quoted(ordererDir(i), "tls", file) }
 	b, err := n.render("orderer.yaml", map[string]any{
@@ -21,7 +23,7 @@ func (n *Network) writeOrderer(i int) error {
 	if err != nil {
 		return err
 	}
-	return n.writeConfig(n.path(name), "orderer.yaml", b)
+	return n.reconfigure(ctx, n.ordererProcess(i), "orderer.yaml", b)
 }
 
 func (n *Network) ordererProcess(i int) *Process {
@@ -33,7 +35,7 @@ func (n *Network) ordererProcess(i int) *Process {
 }
 
 // writePeer writes a peer's configuration.
-func (n *Network) writePeer(p peer) error {
+func (n *Network) writePeer(ctx context.Context, p peer) error {
 	name, at := "peer."+p.name(), n.layout.peerPorts(p)
 	org, _, _ := n.layout.organisation(p.Organisation)
 	tls := func(file string) string { return n.quoted(peerDir(p), "tls", file) }
@@ -48,7 +50,7 @@ func (n *Network) writePeer(p peer) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(n.writeConfig(n.path(name), "core.yaml", b), n.writeAddresses(p))
+	return errors.Join(n.reconfigure(ctx, n.peerProcess(p), "core.yaml", b), n.writeAddresses(p))
 }
 
 func (n *Network) peerProcess(p peer) *Process {
@@ -84,6 +86,18 @@ func (n *Network) chaincodeProcess(p peer, d definition) (*Process, error) {
 func (n *Network) process(name, stem, program string, args ...string) *Process {
 	return &Process{Name: name, program: program, args: args, dir: n.dir,
 		pidFile: n.path("run", stem+".pid"), logFile: n.path("logs", stem+".log")}
+}
+
+// reconfigure writes the configuration of a process. One that runs with another, since an earlier version of this program
+// started it, ends first: whoever is interrupted here finds it down, not running with what is no longer written anywhere.
+func (n *Network) reconfigure(ctx context.Context, p *Process, name string, b []byte) error {
+	if old, err := os.ReadFile(n.path(p.Name, name)); err == nil && bytes.Equal(old, b) {
+		return nil
+	}
+	if err := p.Stop(ctx); err != nil {
+		return err
+	}
+	return n.writeConfig(n.path(p.Name), name, b)
 }
 
 func (n *Network) writeConfig(dir, name string, b []byte) error {

@@ -67,13 +67,13 @@ func (n *Network) finishUpgrade(ctx context.Context) error {
 func (n *Network) answered(ctx context.Context, ps []peer) error {
 	const received, completed = "grpc_server_unary_requests_received", "grpc_server_unary_requests_completed"
 	for _, p := range ps {
-		port := n.layout.peerPorts(p).operations
-		want, err := metric(ctx, port, received, `method="ProcessProposal"`)
+		at := n.peerOperations(p)
+		want, err := metric(ctx, at, received, `method="ProcessProposal"`)
 		if err != nil {
 			return fmt.Errorf("couldn't ask peer.%s how many proposals it has: %w", p.name(), err)
 		}
 		err = n.until(ctx, func() (bool, error) {
-			got, err := metric(ctx, port, completed, `method="ProcessProposal"`)
+			got, err := metric(ctx, at, completed, `method="ProcessProposal"`)
 			return got >= want, err
 		})
 		if err != nil {
