@@ -6,8 +6,8 @@ import (
 )
 
 // A peer asks an external builder about every package. This one takes those of chaincode that runs as a service, and
-// builds nothing: it writes down where the peer's own process of that package listens. The peer's folder of addresses has
-// a file for each label.
+// builds nothing: it writes down where the peer's own process of that package listens, and how the two know each other. The
+// peer's folder of addresses has a file for each label. The peer keeps what is written until it starts again: see peerProcess.
 var builder = map[string]string{
 	"detect": `#!/bin/sh
 grep -q '"type": *"ccaas"' "$2/metadata.json"
@@ -15,17 +15,20 @@ grep -q '"type": *"ccaas"' "$2/metadata.json"
 	"build": `#!/bin/sh
 set -eu
 label=$(sed -n 's/.*"label": *"\([^"]*\)".*/\1/p' "$2/metadata.json")
-address=$(cat "$CHAINCODE_ADDRESSES/$label")
-sed "s/` + addressOfPeer + `/$address/" "$1/connection.json" >"$3/connection.json"
+cp "$CHAINCODE_ADDRESSES/$label" "$3/address"
 `,
 	"release": `#!/bin/sh
-mkdir -p "$2/chaincode/server" && cp "$1/connection.json" "$2/chaincode/server/"
+set -eu
+umask 077
+pem() { sed 's/$/\\n/' "$1" | tr -d '\n'; }
+mkdir -p "$2/chaincode/server"
+cat >"$2/chaincode/server/connection.json" <<end
+{"address": "$(cat "$1/address")", "dial_timeout": "10s", "tls_required": true, "client_auth_required": true,
+"root_cert": "$(pem "$PEER_CRYPTO/chaincode/tls/server.crt")",
+"client_cert": "$(pem "$PEER_CRYPTO/tls/server.crt")", "client_key": "$(pem "$PEER_CRYPTO/tls/server.key")"}
+end
 `,
 }
-
-// addressOfPeer stands in a package for the address that differs between peers. Were it the address itself, the package's
-// id would differ too, and an organisation can approve one id only: its second peer would share the first one's process.
-const addressOfPeer = "{{address}}"
 
 func writeBuilder(dir string) error {
 	bin := filepath.Join(dir, "builder", "bin")

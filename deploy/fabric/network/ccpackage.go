@@ -12,18 +12,15 @@ import (
 	"path/filepath"
 )
 
-// ccPackage makes a package of chaincode that runs as a service: no code, and not even where it listens, which a peer's
-// builder puts in. The same label gives the same bytes and the same id, with every organisation.
+// ccPackage makes a package of chaincode that runs as a service: no code, and nothing that a peer goes by, since its builder
+// writes another connection.json. The same label gives the same bytes and the same id, with every organisation, also those of
+// networks that exist: an organisation has approved the id.
 func ccPackage(label string) (id string, pkg []byte, err error) {
-	connection, err := json.Marshal(map[string]any{"address": addressOfPeer, "dial_timeout": "10s", "tls_required": false})
-	if err != nil {
-		return "", nil, err
-	}
 	metadata, err := json.Marshal(map[string]string{"type": "ccaas", "label": label})
 	if err != nil {
 		return "", nil, err
 	}
-	code, err := tarball([]file{{"connection.json", connection}})
+	code, err := tarball([]file{{"connection.json", []byte(unusedConnection)}})
 	if err != nil {
 		return "", nil, err
 	}
@@ -32,6 +29,8 @@ func ccPackage(label string) (id string, pkg []byte, err error) {
 	}
 	return fmt.Sprintf("%s:%x", label, sha256.Sum256(pkg)), pkg, nil
 }
+
+const unusedConnection = `{"address":"{{address}}","dial_timeout":"10s","tls_required":false}`
 
 type file struct {
 	name string

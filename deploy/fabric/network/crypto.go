@@ -14,6 +14,9 @@ func peerOrgDir(org string) string { return filepath.Join("crypto", "peerOrganiz
 
 func peerDir(p peer) string { return filepath.Join(peerOrgDir(p.Organisation), "peers", p.host()) }
 
+// chaincodeTLSDir holds the key and certificate of a peer's chaincode processes: chaincode need not know the peer's own key.
+func chaincodeTLSDir(p peer) string { return filepath.Join(peerDir(p), "chaincode", "tls") }
+
 func userDir(org, user string) string {
 	return filepath.Join(peerOrgDir(org), "users", user+"@"+org+".bund")
 }

@@ -165,6 +165,11 @@ func (n *Network) up(ctx context.Context) error {
 	if err := n.issuePeers(); err != nil {
 		return err
 	}
+	for _, p := range n.layout.Peers {
+		if err := n.issueChaincode(ctx, p); err != nil {
+			return err
+		}
+	}
 	if err := n.makeGenesis(ctx, n.main()); err != nil {
 		return err
 	}
@@ -229,14 +234,12 @@ func (n *Network) plan() error {
 	for _, p := range n.layout.Peers {
 		ps = append(ps, n.peerProcess(p))
 	}
-	for _, p := range n.endorsers(n.main()) {
-		for _, d := range n.layout.served() {
-			cc, err := n.chaincodeProcess(p, d)
-			if err != nil {
-				return err
-			}
-			ps = append(ps, cc)
+	for _, p := range n.layout.Peers {
+		cc, err := n.chaincodeProcesses(p)
+		if err != nil {
+			return err
 		}
+		ps = append(ps, cc...)
 	}
 	n.processes = ps
 	return nil

@@ -162,6 +162,7 @@ func TestNetwork(t *testing.T) {
 		}
 	})
 	t.Run("operations", func(t *testing.T) { operations(t, n) })
+	t.Run("chaincode link", func(t *testing.T) { chaincodeLink(t, n) })
 	t.Run("ledgers", func(t *testing.T) { addLedgers(t, n) })
 	t.Run("kills", func(t *testing.T) {
 		for _, name := range []string{"peer.custodian", "chaincode.custodian.market", "orderer.1"} {
@@ -181,7 +182,12 @@ func TestNetwork(t *testing.T) {
 	})
 	t.Run("again", func(t *testing.T) {
 		venue, buyer := n.Process("peer.venue").PID(), n.Process("peer.buyer").PID()
-		// As if an earlier version had started it.
+		// As if an earlier version had started it: the buyer's peer with another configuration, the custodian's chaincode
+		// without a certificate.
+		chaincode := n.Process("chaincode.custodian.clearing").PID()
+		if err := os.RemoveAll(filepath.Join(c.Dir, "crypto", "peerOrganizations", "custodian.bund", "peers", "peer1.custodian.bund", "chaincode")); err != nil {
+			t.Fatal(err)
+		}
 		file := filepath.Join(c.Dir, "peer.buyer", "core.yaml")
 		config, err := os.ReadFile(file)
 		if err != nil {
@@ -197,6 +203,10 @@ func TestNetwork(t *testing.T) {
 		if venue == 0 || m.Process("peer.venue").PID() != venue {
 			t.Errorf("pid %d, then %d", venue, m.Process("peer.venue").PID())
 		}
+		if m.Process("chaincode.custodian.clearing").PID() == chaincode {
+			t.Error("chaincode without a certificate goes on")
+		}
+		put(t, n, []string{"venue", "custodian"}, "clearing", "e", "1")
 		if err := m.Stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -326,6 +336,9 @@ func TestCCPackage(t *testing.T) {
 	same, b2, err := network.CCPackage("market_1")
 	if err != nil || same != a || !bytes.Equal(b1, b2) {
 		t.Errorf("%v %s %s", err, a, same)
+	}
+	if a != "market_1:3d4096c246702912264dd65f0a8b3f7d17c5bcc4f0a62796237314e548a69d0c" {
+		t.Errorf("%s: networks that exist have approved another", a)
 	}
 	if id, _, err := network.CCPackage("market_2"); err != nil || id == a {
 		t.Errorf("%s %v", id, err)

@@ -57,7 +57,8 @@ func (n *Network) peerProcess(p peer) *Process {
 	name, at := "peer."+p.name(), n.layout.peerPorts(p)
 	r := n.process(name, name, n.tools("peer"), "node", "start")
 	r.Ports = []int{at.listen, at.chaincode, at.operations}
-	r.env = []string{"FABRIC_CFG_PATH=" + n.path(name), "CHAINCODE_ADDRESSES=" + n.addressesDir(p)}
+	r.env = []string{"FABRIC_CFG_PATH=" + n.path(name), "CHAINCODE_ADDRESSES=" + n.addressesDir(p), "PEER_CRYPTO=" + n.path(peerDir(p))}
+	r.built = n.path(name, "data", "externalbuilder") // by what its addresses, keys and certificates were
 	return r
 }
 
@@ -78,8 +79,25 @@ func (n *Network) chaincodeProcess(p peer, d definition) (*Process, error) {
 	r := n.process(name, stem, programFile(n.dir, d.Program))
 	r.Ports = []int{n.layout.chaincodePort(p, d)}
 	r.env = []string{"CHAINCODE_ID=" + id, "CHAINCODE_SERVER_ADDRESS=" + loopback(r.Ports[0]), "BUND_DEFINITION=" + d.Name,
-		"BUND_LEDGER=" + n.layout.Ledger, "BUND_VENUE_MSP=" + venueMSP, "BUND_OTHER=" + d.Other}
+		"BUND_LEDGER=" + n.layout.Ledger, "BUND_VENUE_MSP=" + venueMSP, "BUND_OTHER=" + d.Other,
+		"CHAINCODE_TLS_CERT=" + n.path(chaincodeTLSDir(p), "server.crt"), "CHAINCODE_TLS_KEY=" + n.path(chaincodeTLSDir(p), "server.key"),
+		"CHAINCODE_TLS_CLIENT_CA=" + n.path(peerDir(p), "tls", "ca.crt")}
 	return r, nil
+}
+
+// chaincodeProcesses are those that serve a peer.
+func (n *Network) chaincodeProcesses(p peer) (ps []*Process, err error) {
+	if !n.layout.endorses(p) {
+		return nil, nil
+	}
+	for _, d := range n.layout.served() {
+		cc, err := n.chaincodeProcess(p, d)
+		if err != nil {
+			return nil, err
+		}
+		ps = append(ps, cc)
+	}
+	return ps, nil
 }
 
 // process has its pid and log under the stem.

@@ -190,8 +190,9 @@ func rotate(t *testing.T, n *network.Network) {
 	}
 	dir := filepath.Dir(n.ProfileFile())
 	tls := filepath.Join(dir, "crypto", "peerOrganizations", "provider.bund", "peers", "peer1.provider.bund", "tls", "server.crt")
-	wasAdmin, wasTLS := certificate(t, admin.Cert), certificate(t, tls)
-	pid := n.Process("peer.provider").PID()
+	chaincode := filepath.Join(filepath.Dir(tls), "..", "chaincode", "tls", "server.crt")
+	wasAdmin, wasTLS, wasChaincode := certificate(t, admin.Cert), certificate(t, tls), certificate(t, chaincode)
+	pid, chaincodePID := n.Process("peer.provider").PID(), n.Process("chaincode.provider.market").PID()
 	s := &submitter{stop: make(chan struct{})}
 	s.done.Add(1)
 	go s.run(t.Context(), n, []string{"venue", "buyer"}, "market", "rotating")
@@ -208,8 +209,8 @@ func rotate(t *testing.T, n *network.Network) {
 	if s.other != nil || s.accepted == 0 {
 		t.Errorf("%d accepted meanwhile, then %v", s.accepted, s.other)
 	}
-	isAdmin, isTLS := certificate(t, admin.Cert), certificate(t, tls)
-	for _, c := range [][2]*x509.Certificate{{wasAdmin, isAdmin}, {wasTLS, isTLS}} {
+	isAdmin, isTLS, isChaincode := certificate(t, admin.Cert), certificate(t, tls), certificate(t, chaincode)
+	for _, c := range [][2]*x509.Certificate{{wasAdmin, isAdmin}, {wasTLS, isTLS}, {wasChaincode, isChaincode}} {
 		if bytes.Equal(c[0].RawSubjectPublicKeyInfo, c[1].RawSubjectPublicKeyInfo) || c[0].Subject.String() != c[1].Subject.String() {
 			t.Errorf("%s with key %x, then %s with %x", c[0].Subject, c[0].RawSubjectPublicKeyInfo, c[1].Subject, c[1].RawSubjectPublicKeyInfo)
 		}
@@ -218,8 +219,8 @@ func rotate(t *testing.T, n *network.Network) {
 	if !kept.Equal(wasAdmin) {
 		t.Error("the old certificate is not kept")
 	}
-	if n.Process("peer.provider").PID() == pid {
-		t.Error("the peer was not restarted")
+	if n.Process("peer.provider").PID() == pid || n.Process("chaincode.provider.market").PID() == chaincodePID {
+		t.Error("the peer or its chaincode was not restarted")
 	}
 	if after, err := os.ReadFile(n.ProfileFile()); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the profile changed: %v\n%s", err, after)

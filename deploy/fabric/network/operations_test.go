@@ -65,8 +65,17 @@ func operations(t *testing.T, n *network.Network) {
 	}
 }
 
-// caller trusts the CA in one folder and shows the certificate in another; "" shows none.
+// caller trusts the CA in one folder and shows the administrator's certificate in another; "" shows none.
 func caller(t *testing.T, server, own string) *http.Client {
+	t.Helper()
+	if own != "" {
+		own = filepath.Join(own, "client")
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: clientTLS(t, server, own), DisableKeepAlives: true}}
+}
+
+// clientTLS trusts the CA in a folder and shows a certificate, named by its file without .crt; "" shows none.
+func clientTLS(t *testing.T, server, own string) *tls.Config {
 	t.Helper()
 	ca, err := os.ReadFile(filepath.Join(server, "ca.crt"))
 	if err != nil {
@@ -75,14 +84,14 @@ func caller(t *testing.T, server, own string) *http.Client {
 	c := &tls.Config{RootCAs: x509.NewCertPool()}
 	c.RootCAs.AppendCertsFromPEM(ca)
 	if own != "" {
-		cert, err := tls.LoadX509KeyPair(filepath.Join(own, "client.crt"), filepath.Join(own, "client.key"))
+		cert, err := tls.LoadX509KeyPair(own+".crt", own+".key")
 		if err != nil {
 			t.Fatal(err)
 		}
 		// Also where the server says that it wants certificates of another CA.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}}
+	return c
 }
 
 func ask(t *testing.T, c *http.Client, method, url, body string) (status int, answer string, err error) {

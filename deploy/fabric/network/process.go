@@ -25,6 +25,7 @@ type Process struct {
 	args    []string
 	env     []string
 	dir     string // working folder
+	built   string // folder that it makes anew when it starts without; "": none
 	pidFile string
 	logFile string
 }
@@ -48,6 +49,11 @@ func (p *Process) Start(ctx context.Context) error {
 	}
 	for _, d := range []string{p.dir, filepath.Dir(p.pidFile), filepath.Dir(p.logFile)} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
+			return fmt.Errorf("couldn't start %s: %w", p.Name, err)
+		}
+	}
+	if p.built != "" {
+		if err := os.RemoveAll(p.built); err != nil {
 			return fmt.Errorf("couldn't start %s: %w", p.Name, err)
 		}
 	}

@@ -7,11 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Rotate gives an organisation's peers, client and administrator new keys and certificates under the same CAs, and restarts
+// Rotate gives an organisation's peers, their chaincode processes, client and administrator new keys and certificates under the same CAs, and restarts
 // its peers one after the other. Files keep their places, so network.yaml stays as it is; clients read them when they start.
 // Old ones are kept in retired/ with the date. They stay valid until they are revoked. An interrupted rotation is
 // finished, by this or by Start, and is not begun anew.
@@ -87,14 +88,28 @@ func (n *Network) rotate(ctx context.Context, r rotation) error {
 		if p.Organisation != r.organisation {
 			continue
 		}
-		process := n.peerProcess(p)
+		ps, err := n.chaincodeProcesses(p)
+		if err != nil {
+			return err
+		}
+		ps = append(ps, n.peerProcess(p))
 		if _, err := os.Stat(n.path(r.dir(), "peers", p.host())); err == nil {
-			if err := errors.Join(process.Stop(ctx), n.swap(r, "peers", p.host())); err != nil {
+			for _, process := range slices.Backward(ps) {
+				if err := process.Stop(ctx); err != nil {
+					return err
+				}
+			}
+			if err := n.swap(r, "peers", p.host()); err != nil {
 				return err
 			}
 		}
-		if err := process.Start(ctx); err != nil {
+		if err := n.issueChaincode(ctx, p); err != nil {
 			return err
+		}
+		for _, process := range ps {
+			if err := process.Start(ctx); err != nil {
+				return err
+			}
 		}
 		for _, o := range n.layout.Peers {
 			if o != p && n.peerProcess(o).Alive() {

@@ -66,9 +66,12 @@ func puts(s shim.ChaincodeStubInterface, args []string) error {
 }
 
 func main() {
-	srv := &shim.ChaincodeServer{CCID: os.Getenv("CHAINCODE_ID"), Address: os.Getenv("CHAINCODE_SERVER_ADDRESS"), CC: register{},
-		TLSProps: shim.TLSProperties{Disabled: true}}
-	if err := srv.Start(); err != nil {
+	srv := &shim.ChaincodeServer{CCID: os.Getenv("CHAINCODE_ID"), Address: os.Getenv("CHAINCODE_SERVER_ADDRESS"), CC: register{}}
+	cert, err1 := os.ReadFile(os.Getenv("CHAINCODE_TLS_CERT"))
+	key, err2 := os.ReadFile(os.Getenv("CHAINCODE_TLS_KEY"))
+	ca, err3 := os.ReadFile(os.Getenv("CHAINCODE_TLS_CLIENT_CA"))
+	srv.TLSProps = shim.TLSProperties{Cert: cert, Key: key, ClientCACerts: ca}
+	if err := errors.Join(err1, err2, err3, srv.Start()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
