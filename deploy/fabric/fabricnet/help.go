@@ -24,8 +24,9 @@ fabricnet COMMAND --help tells more. Exit code: 0 done, 1 it failed, 2 wrong usa
 
 What runs: one or three orderers (Raft), a peer of venue, custodian, provider, buyer and regulator, and beside each of
 the first four peers two chaincode processes, one for the definition market and one for clearing. The regulator's peer
-has every block and endorses nothing. All of it listens on 127.0.0.1 only; peers and orderers speak TLS.
-Their operations addresses answer only who shows a TLS certificate of the same organisation, its administrator's say.
+has every block and endorses nothing. All of it listens on 127.0.0.1 only and speaks TLS. Chaincode serves its own
+organisation's peers. Operations addresses answer only who shows a TLS certificate of the same organisation, its
+administrator's say.
 
 Never set a log level of payload, by a variable or at an operations address (/logspec): it writes private values down.
 `,
@@ -34,8 +35,7 @@ Never set a log level of payload, by a variable or at an operations address (/lo
 Starts the network in the folder. If there is none it is made: keys and certificates, the channel bund, both chaincode
 definitions. It writes network.yaml there, which says to clients what they must know; it names private keys, so keep
 it and the folder to yourself. An up that was interrupted is continued by the next, and so is every change below:
-add-peer, upgrade, rotate, rebuild-peer. A peer or orderer that runs with another configuration, of an earlier version,
-is restarted.
+add-peer, upgrade, rotate, rebuild-peer. A process that an earlier version started with another configuration is restarted.
 
   --port      first of some 700 ports; orderers at its tens, an organisation at each following hundred
   --orderers  three go on when one of them ends
@@ -89,9 +89,9 @@ continued by the same command or by up.
 `,
 	"rotate": `fabricnet rotate --org NAME [--dir data/fabric] [--bin bin]
 
-Gives an organisation's peers (TLS and signing), its client and its administrator new keys and certificates under the same
-CAs. Peers restart one after the other, the next when the one before has caught up. Files keep their places and network.yaml
-its text; clients of the organisation (the market, for the venue) must be restarted to read them. Old ones are moved to
+Gives an organisation's peers (TLS and signing), their chaincode, its client and its administrator new keys and
+certificates under the same CAs. Peers restart one after the other with their chaincode, the next when the one before
+has caught up. Files keep their places and network.yaml its text; clients of the organisation (the market, for the venue) must be restarted to read them. Old ones are moved to
 retired/NAME.DATE. Interrupted, it is continued by the same command or by up, not begun anew.
 
 Old certificates stay valid until they expire. Revoking one takes a CRL, signed by the organisation's CA, in that

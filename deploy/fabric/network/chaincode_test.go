@@ -2,7 +2,9 @@ package network_test
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -42,6 +44,40 @@ func chaincodeLink(t *testing.T, n *network.Network) {
 	if peer := certificate(t, filepath.Join(tlsOf("venue"), "server.crt")); chaincode.Equal(peer) || chaincode.Subject.CommonName != "chaincode."+peer.Subject.CommonName {
 		t.Errorf("%s has chaincode named %s", peer.Subject, chaincode.Subject)
 	}
+}
+
+// imposter has the buyer's chaincode show another certificate of the buyer's, that of its peer: the peer must not take it for its
+// chaincode.
+func imposter(t *testing.T, n *network.Network) {
+	dir := filepath.Join(filepath.Dir(n.ProfileFile()), "crypto", "peerOrganizations", "buyer.bund", "peers", "peer1.buyer.bund")
+	own := filepath.Join(dir, "chaincode", "tls")
+	restart := func() {
+		t.Helper()
+		p := n.Process("chaincode.buyer.market")
+		if err := errors.Join(p.Kill(), p.Start(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move(own, own+".kept")
+	if err := os.CopyFS(own, os.DirFS(filepath.Join(dir, "tls"))); err != nil {
+		t.Fatal(err)
+	}
+	restart()
+	if got, err := n.Query(t.Context(), "buyer", 1, "market", `{"Args":["build"]}`); err == nil || !strings.Contains(err.Error(), "could not launch chaincode") {
+		t.Errorf("the peer takes its own certificate for its chaincode's: %q %v", got, err)
+	}
+	if err := os.RemoveAll(own); err != nil {
+		t.Fatal(err)
+	}
+	move(own+".kept", own)
+	restart()
+	holds(t, n, "buyer", "market", "a", "1")
 }
 
 // call begins to speak HTTP/2, as gRPC does, and waits for the first byte.
