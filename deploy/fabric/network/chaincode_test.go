@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +41,12 @@ func chaincodeLink(t *testing.T, n *network.Network) {
 	if called != 8 {
 		t.Errorf("called %d processes, not 8", called)
 	}
-	chaincode := certificate(t, filepath.Join(tlsOf("venue"), "..", "chaincode", "tls", "server.crt"))
+	own := filepath.Join(tlsOf("venue"), "..", "chaincode", "tls", "server")
+	caller := &http.Client{Transport: &http.Transport{TLSClientConfig: clientTLS(t, tlsOf("venue"), own), DisableKeepAlives: true}}
+	if status, _, err := ask(t, caller, "GET", fmt.Sprintf("https://127.0.0.1:%d/healthz", n.Process("peer.venue").Ports[2]), ""); err == nil {
+		t.Errorf("a peer's operations address answers chaincode: %d", status)
+	}
+	chaincode := certificate(t, own+".crt")
 	if peer := certificate(t, filepath.Join(tlsOf("venue"), "server.crt")); chaincode.Equal(peer) || chaincode.Subject.CommonName != "chaincode."+peer.Subject.CommonName {
 		t.Errorf("%s has chaincode named %s", peer.Subject, chaincode.Subject)
 	}

@@ -111,8 +111,9 @@ func readPEM(file string) ([]byte, error) {
 // validFor is how long a certificate holds. A network of real organisations has its CAs decide that, and for a year rather.
 const validFor = 10 * 365 * 24 * time.Hour
 
-// issue writes a new key, and a certificate of it that says what old says, of name where old says patternName.
-func (a *authority) issue(old []byte, patternName, name, certFile, keyFile string) error {
+// issue writes a new key, and a certificate of it that says what old says, of name where old says patternName, and of other
+// uses if any are given.
+func (a *authority) issue(old []byte, patternName, name, certFile, keyFile string, uses ...x509.ExtKeyUsage) error {
 	block, _ := pem.Decode(old)
 	if block == nil {
 		return errors.New("the pattern holds no certificate")
@@ -120,6 +121,9 @@ func (a *authority) issue(old []byte, patternName, name, certFile, keyFile strin
 	was, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		return err
+	}
+	if len(uses) == 0 {
+		uses = was.ExtKeyUsage
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -139,7 +143,7 @@ func (a *authority) issue(old []byte, patternName, name, certFile, keyFile strin
 	// The beginning lies a little back: the clocks of those who check it differ.
 	from := time.Now().Add(-5 * time.Minute).UTC().Truncate(time.Second)
 	t := &x509.Certificate{SerialNumber: serial, Subject: was.Subject, NotBefore: from, NotAfter: from.Add(validFor), KeyUsage: was.KeyUsage,
-		ExtKeyUsage: was.ExtKeyUsage, BasicConstraintsValid: true, IPAddresses: was.IPAddresses}
+		ExtKeyUsage: uses, BasicConstraintsValid: true, IPAddresses: was.IPAddresses}
 	t.Subject.CommonName = renamed(was.Subject.CommonName)
 	for _, h := range was.DNSNames {
 		t.DNSNames = append(t.DNSNames, renamed(h))

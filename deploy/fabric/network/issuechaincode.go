@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,7 +36,8 @@ func (n *Network) issueChaincode(ctx context.Context, p peer) error {
 	if err != nil {
 		return err
 	}
-	err = tls.issue(pattern, p.host(), "chaincode."+p.host(), filepath.Join(half, "tls", "server.crt"), filepath.Join(half, "tls", "server.key"))
+	// Not for a client: it would be answered at operations addresses.
+	err = tls.issue(pattern, p.host(), "chaincode."+p.host(), filepath.Join(half, "tls", "server.crt"), filepath.Join(half, "tls", "server.key"), x509.ExtKeyUsageServerAuth)
 	if err != nil {
 		return fmt.Errorf("couldn't make a key and certificate for the chaincode of peer.%s: %w", p.name(), err)
 	}
