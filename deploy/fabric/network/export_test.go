@@ -2,7 +2,10 @@ package network
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -93,6 +96,12 @@ func (n *Network) PlanUpgrade(program string) error {
 		n.layout.Next = append(n.layout.Next, d)
 	}
 	return errors.Join(err, n.writeLayout())
+}
+
+// Issue makes a certificate under a CA, after the pattern of the CA's own.
+func Issue(ca *x509.Certificate, key *ecdsa.PrivateKey, certFile, keyFile string) error {
+	pattern := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})
+	return (&authority{ca, key}).issue(pattern, "ca", "peer", certFile, keyFile)
 }
 
 // Bare gives a process that belongs to no network.

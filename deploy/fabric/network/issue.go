@@ -142,6 +142,10 @@ func (a *authority) issue(old []byte, patternName, name, certFile, keyFile strin
 	}
 	// The beginning lies a little back: the clocks of those who check it differ.
 	from := time.Now().Add(-5 * time.Minute).UTC().Truncate(time.Second)
+	// Fabric asks whether an identity's CA held when the identity began to, and cryptogen's CAs begin at a full minute.
+	if from.Before(a.cert.NotBefore) {
+		from = a.cert.NotBefore
+	}
 	t := &x509.Certificate{SerialNumber: serial, Subject: was.Subject, NotBefore: from, NotAfter: from.Add(validFor), KeyUsage: was.KeyUsage,
 		ExtKeyUsage: uses, BasicConstraintsValid: true, IPAddresses: was.IPAddresses}
 	t.Subject.CommonName = renamed(was.Subject.CommonName)
