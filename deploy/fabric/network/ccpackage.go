@@ -12,9 +12,8 @@ import (
 	"path/filepath"
 )
 
-// ccPackage makes a package of chaincode that runs as a service: no code, and nothing that a peer goes by, since its builder
-// writes another connection.json. The same label gives the same bytes and the same id, with every organisation, also those of
-// networks that exist: an organisation has approved the id.
+// ccPackage makes a package of chaincode that runs as a service: no code, and neither where it listens nor whom it trusts,
+// which a peer's builder knows. The same label gives the same bytes and the same id, with every organisation.
 func ccPackage(label string) (id string, pkg []byte, err error) {
 	metadata, err := json.Marshal(map[string]string{"type": "ccaas", "label": label})
 	if err != nil {
@@ -30,6 +29,9 @@ func ccPackage(label string) (id string, pkg []byte, err error) {
 	return fmt.Sprintf("%s:%x", label, sha256.Sum256(pkg)), pkg, nil
 }
 
+// unusedConnection stands in a package for what differs between peers. Were that in there, the package's id would differ too,
+// and an organisation can approve one id only: its second peer would share the first one's process. No peer reads it, yet it
+// stays as it is: organisations of networks that exist have approved ids of packages with these bytes.
 const unusedConnection = `{"address":"{{address}}","dial_timeout":"10s","tls_required":false}`
 
 type file struct {
