@@ -13,9 +13,9 @@ import (
 )
 
 // Rotate gives an organisation's peers, their chaincode, client and administrator new keys and certificates under the same
-// CAs, and restarts its peers with their chaincode one after the other. Files keep their places, so network.yaml stays as it is; clients read them when they start.
-// Old ones are kept in retired/ with the date. They stay valid until they are revoked. An interrupted rotation is
-// finished, by this or by Start, and is not begun anew.
+// CAs, and restarts its peers with their chaincode one after the other. Files keep their places, so network.yaml stays as
+// it is; clients read them when they start. Old ones are kept in retired/ with the date. They stay valid until they are
+// revoked. An interrupted rotation is finished, by this or by Start, and is not begun anew.
 func (n *Network) Rotate(ctx context.Context, organisation string) error {
 	return n.change(func() error {
 		if _, _, ok := n.layout.organisation(organisation); !ok {
