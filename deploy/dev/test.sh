@@ -34,5 +34,6 @@ step 'smoke: a whole trade' make --no-print-directory smoke
 step 'private: use without handing over' make --no-print-directory private
 step 'fabric: its programs' make --no-print-directory fabric-build
 step 'fabric: rules, ledger and network' env BUND_FABRIC="$PWD/bin" go test -count=1 -p 1 -parallel 6 -timeout 30m ./ledger/fabric/... ./deploy/fabric/...
+step 'fabric: two markets on one network' env BUND_FABRIC="$PWD/bin" go test -count=1 -run OnANetwork ./server/marketd
 step 'fabric: a whole trade' make --no-print-directory fabric-smoke
 step 'smoke against mutants' env BUND_MUTANTS=1 go test -count=1 -timeout 40m -run TestMutants ./deploy/smoke

@@ -123,23 +123,31 @@ func newSeveral(t *testing.T, names ...string) *several {
 		return joined{l, s.lags[filepath.Base(m.cfg.Dir)]}, nil
 	}
 	s.profile(ledgerID)
+	for _, name := range names {
+		s.lags[name] = newLag()
+	}
+	s.configs(names, "fabric: {network: network.yaml, organisation: venue, tlog: tlog}\n")
+	s.begin()
+	return s
+}
+
+// configs writes the configuration of each replica, and for init that of the last.
+func (s *several) configs(names []string, fabric string) {
+	s.t.Helper()
 	separator := "?"
 	if strings.Contains(s.url, "?") {
 		separator = "&"
 	}
 	for _, name := range names {
-		s.config(s.url+separator+"application_name="+name, "fabric: {network: network.yaml, organisation: venue, tlog: tlog}\n")
+		s.config(s.url+separator+"application_name="+name, fabric)
 		b, err := os.ReadFile(s.path("market.yaml"))
 		if err != nil {
-			t.Fatal(err)
+			s.t.Fatal(err)
 		}
 		file := strings.NewReplacer("promiseKey: promise.seed\n", "", "dir: market\n", "dir: "+name+"\n").Replace(string(b))
 		s.write(name+".yaml", file)
-		s.write("market.yaml", file) // for init
-		s.lags[name] = newLag()
+		s.write("market.yaml", file)
 	}
-	s.begin()
-	return s
 }
 
 // replica is one that runs.
