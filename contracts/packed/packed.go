@@ -18,33 +18,62 @@ func Pack(b []byte) []byte {
 	out := make([]byte, 0, len(b)/2+16)
 	for i := 0; i < len(b); {
 		n := 0
-		if out, n = packWord(out, b, i); n == 0 {
-			out, n = packRun(out, b[i:])
+		switch kind := kinds[b[i]]; {
+		case kind == head:
+			out, n = packName(out, b[i:])
+		case kind >= letter && (i == 0 || b[i-1] == '"'):
+			out, n = packText(out, b[i:])
+		}
+		if n == 0 {
+			switch kinds[b[i]] {
+			case digit, hexLetter:
+				out, n = packDigits(out, b[i:])
+			case beyond:
+				out, n = packPlain(out, b[i:])
+			default:
+				out, n = append(out, b[i]), 1
+			}
 		}
 		i += n
 	}
 	return out
 }
 
-// packWord packs the word at b[i:] and gives its length, 0 when there is none.
-func packWord(out, b []byte, i int) ([]byte, int) {
-	switch c := b[i]; {
-	case c == '{' || c == ',' || c == '"':
-		return packName(out, b[i:])
-	case (i == 0 || b[i-1] == '"') && 'a' <= c && c <= 'z':
-		if code, n := findText(b[i:]); n > 0 {
-			return append(out, text|byte(code>>8), byte(code)), n
+// What may begin with a byte.
+const (
+	other     = iota
+	head      // a name with what stands before it
+	beyond    // bytes beyond ASCII
+	digit     // hexadecimal or decimal digits
+	letter    // a text
+	hexLetter // a text or hexadecimal digits
+)
+
+var kinds = func() (k [256]byte) {
+	for c := range k {
+		switch {
+		case c == '{' || c == ',' || c == '"':
+			k[c] = head
+		case c >= 0x80:
+			k[c] = beyond
+		case '0' <= c && c <= '9':
+			k[c] = digit
+		case 'a' <= c && c <= 'f':
+			k[c] = hexLetter
+		case 'g' <= c && c <= 'z':
+			k[c] = letter
 		}
 	}
-	return out, 0
-}
+	return k
+}()
 
+// packName packs the name at the beginning of b and gives the length of all, 0 when there is none.
 func packName(out, b []byte) ([]byte, int) {
-	head := headOf(b)
-	if head < 0 {
+	before := headOf(b)
+	if before < 0 {
 		return out, 0
 	}
-	at := len(heads[head])
+	at := len(heads[before])
 	end := bytes.IndexByte(b[at:min(len(b), at+longest+1)], '"') + at
 	if end < at || end+1 == len(b) || b[end+1] != ':' {
 		return out, 0
@@ -53,7 +82,7 @@ func packName(out, b []byte) ([]byte, int) {
 	if !ok {
 		return out, 0
 	}
-	code, n := (code*len(heads)+head)*len(tails), end+2
+	code, n := (code*len(heads)+before)*len(tails), end+2
 	if n < len(b) && b[n] == '"' {
 		code, n = code+1, n+1
 	}
@@ -72,6 +101,15 @@ func headOf(b []byte) int {
 		return 2
 	}
 	return -1
+}
+
+// packText packs the text at the beginning of b and gives its length, 0 when there is none.
+func packText(out, b []byte) ([]byte, int) {
+	code, n := findText(b)
+	if n == 0 {
+		return out, 0
+	}
+	return append(out, text|byte(code>>8), byte(code)), n
 }
 
 // findText finds the text that a string is, or begins with.
@@ -99,29 +137,28 @@ const (
 	maxNumber = 18 // digits that surely fit an int64
 )
 
-// packRun packs digits, bytes beyond ASCII, or else one byte as it is.
-func packRun(out, b []byte) ([]byte, int) {
-	if b[0] >= 0x80 {
-		n := 1
-		for n < len(b) && n < math.MaxUint8 && b[n] >= 0x80 {
-			n++
-		}
-		return append(append(out, plain, byte(n)), b[:n]...), n
+func packPlain(out, b []byte) ([]byte, int) {
+	n := 1
+	for n < len(b) && n < math.MaxUint8 && b[n] >= 0x80 {
+		n++
 	}
+	return append(append(out, plain, byte(n)), b[:n]...), n
+}
+
+func packDigits(out, b []byte) ([]byte, int) {
 	digits, decimal := 0, 0
-	for digits < len(b) && isHex[b[digits]] {
-		digits++
-	}
-	for decimal < digits && b[decimal] <= '9' {
+	for decimal < len(b) && kinds[b[decimal]] == digit {
 		decimal++
+	}
+	for digits = decimal; digits < len(b) && (kinds[b[digits]] == digit || kinds[b[digits]] == hexLetter); {
+		digits++
 	}
 	if decimal == digits && digits >= minNumber && digits <= maxNumber && b[0] != '0' {
 		n, _ := strconv.ParseUint(string(b[:digits]), 10, 64)
 		return binary.AppendUvarint(append(out, number), n), digits
 	}
 	if digits < minHex {
-		n := max(digits, 1) // whatever follows is none of these digits, or begins with one that is odd
-		return append(out, b[:n]...), n
+		return append(out, b[:digits]...), digits
 	}
 	n := min(digits/2, math.MaxUint8)
 	switch n {
@@ -135,13 +172,6 @@ func packRun(out, b []byte) ([]byte, int) {
 	out, _ = hex.AppendDecode(out, b[:2*n])
 	return out, 2 * n
 }
-
-var isHex = func() (is [256]bool) {
-	for _, c := range "0123456789abcdef" {
-		is[c] = true
-	}
-	return is
-}()
 
 var errMalformed = errors.New("packed: malformed")
 

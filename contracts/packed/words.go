@@ -15,15 +15,19 @@ var (
 )
 
 var (
-	names, nameCodes = read(namesFile)
-	texts, textCodes = read(textsFile)
+	names, nameCodes = read(namesFile, 32*256/forms)
+	texts, textCodes = read(textsFile, 16*256)
 	longest          = max(length(names), length(texts))
 )
 
-func read(file string) (words []string, codes map[string]int) {
+// read panics when a word stands there twice or has no code: no build with such a file runs.
+func read(file string, limit int) (words []string, codes map[string]int) {
 	words, codes = strings.Fields(file), map[string]int{}
 	for i, w := range words {
 		codes[w] = i
+	}
+	if len(codes) != len(words) || len(words) > limit {
+		panic("packed: too many words, or one of them twice")
 	}
 	return words, codes
 }
@@ -52,7 +56,4 @@ const (
 	hexN   = 0xb2 // a count and as many bytes, as two digits each
 	number = 0xb3 // an unsigned varint, in decimal
 	plain  = 0xb4 // a count and as many bytes, which are not ASCII
-
-	maxNames = 32 * 256 / forms
-	maxTexts = 16 * 256
 )
