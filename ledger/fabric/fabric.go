@@ -218,10 +218,23 @@ func (l *Ledger) broken(err error) error {
 	return l.brokeErr
 }
 
-func (l *Ledger) lost(err error) {
+// lost notes that a peer's stream ended. One line says so, however often opening another fails.
+func (l *Ledger) lost(p endorser, err error) {
 	l.mu.Lock()
+	first := l.lostErr == nil && err != nil
 	l.lostErr = err
 	l.mu.Unlock()
+	if first {
+		l.cfg.Log.Warn("a peer's blocks can't be read; trying again", "peer", p.info.Name, "err", err)
+	}
+}
+
+// found notes that a peer is being read. mu is held.
+func (l *Ledger) found(p endorser) {
+	if l.lostErr != nil {
+		l.cfg.Log.Info("blocks are read again", "peer", p.info.Name)
+	}
+	l.reading, l.confirmed, l.lostErr = p.info.Address, true, nil
 }
 
 // Close ends what is under way and closes the file. Callers who wait get an unknown outcome.

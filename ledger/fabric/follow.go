@@ -56,7 +56,7 @@ func (l *Ledger) follow() {
 			l.cfg.Log.Error("the ledger can't be read on; nothing is derived from here", "err", broken)
 			return
 		}
-		l.lost(err)
+		l.lost(p, err)
 		l.cfg.Log.Debug("reading blocks again", "peer", p.info.Name, "err", err)
 		pause(l.ctx, 50*time.Millisecond+rand.N(200*time.Millisecond))
 	}
@@ -140,7 +140,7 @@ func (l *Ledger) read(p endorser) error {
 func (l *Ledger) confirm(p endorser) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.reading, l.confirmed, l.lostErr = p.info.Address, true, nil
+	l.found(p)
 	close(l.grew)
 	l.grew = make(chan struct{})
 }
@@ -161,7 +161,8 @@ func (l *Ledger) keep(p endorser, m mark, ds []*derived) (mark, error) {
 		return m, err
 	}
 	l.mu.Lock()
-	l.at, l.reading, l.confirmed, l.lostErr = m, p.info.Address, true, nil
+	l.at = m
+	l.found(p)
 	close(l.grew)
 	l.grew = make(chan struct{})
 	l.mu.Unlock()
