@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -26,14 +27,18 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
+	target := "make run"
 	if *walk {
-		err = walkAll(ctx, *bin)
+		target, err = "make private", walkAll(ctx, *bin)
 	} else {
+		if *onFabric != "" {
+			target = "make fabric"
+		}
 		err = run(ctx, cast.Options{Dir: *dir, Bin: *bin, Listen: *listen, Fabric: *onFabric}, *once)
 	}
 	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "make run:", err)
+		fmt.Fprintf(os.Stderr, "%s: %v\n", target, err)
 		os.Exit(1)
 	}
 }
@@ -51,6 +56,12 @@ func run(ctx context.Context, o cast.Options, once bool) (err error) {
 	}
 	s, there, err := cast.Load(o)
 	if err != nil {
+		return err
+	}
+	if there {
+		o.Listen = s.Market
+	}
+	if err := unused(o.Listen); err != nil {
 		return err
 	}
 	var shown *sample.Shown
@@ -89,6 +100,18 @@ func run(ctx context.Context, o cast.Options, once bool) (err error) {
 	return nil
 }
 
+// unused is asked before anything starts: whoever listens there would be taken for the market that is being started.
+func unused(address string) error {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is in use: another make run or make fabric, or another program; end that first", address)
+	}
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
 // walkAll walks through a market of its own, which is gone afterwards; its logs are kept when something failed.
 func walkAll(ctx context.Context, bin string) (err error) {
 	dir, err := os.MkdirTemp("", "bund-private")
@@ -121,16 +144,20 @@ func walkAll(ctx context.Context, bin string) (err error) {
 }
 
 func show(s *cast.Stack, x *sample.Shown) {
+	again, network := "make run", ""
+	if s.Fabric != "" {
+		again, network = "make fabric", "网络继续运行，由 make fabric-stop 停止 · The network runs on; make fabric-stop stops it.\n"
+	}
 	fmt.Printf(`
-外滩样例市场已就绪 · The sample market is up. Ctrl-C 停止 · stops it; the next make run goes on with the same data.
-
+外滩样例市场已就绪 · The sample market is up. Ctrl-C 停止 · stops it; the next %[5]s goes on with the same data.
+%[6]s
   市场接口 API          %[1]s          (接口说明 reference: %[1]s/docs)
   银行节点 bank's node  http://%[2]s
   供方节点 provider's   http://%[3]s
   数据 data             %[4]s          (logs in logs/)
 
 登录 sign-ins (POST /session):
-`, s.Base(), s.BuyerLocal, s.ProviderLocal, s.Dir)
+`, s.Base(), s.BuyerLocal, s.ProviderLocal, s.Dir, again, network)
 	for _, a := range x.SignIns {
 		fmt.Printf("  %-24s login %-10s password %s\n", a.Who, a.Login, a.Password)
 	}
