@@ -6,9 +6,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,21 +31,26 @@ func main() {
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case errors.As(err, &usage):
-		fmt.Fprintf(os.Stderr, "fabricnet: %s\nfabricnet --help tells more.\n", usage.text)
+		fmt.Fprintf(os.Stderr, "fabricnet: %s\n%s --help tells more.\n", usage.text, strings.TrimSpace("fabricnet "+usage.command))
 		os.Exit(2)
+	case errors.Is(err, context.Canceled):
+		// What the processes' logs say is of no use to somebody who pressed Ctrl-C.
+		fmt.Fprintln(os.Stderr, "fabricnet: interrupted; what runs goes on running. The same command goes on from here, fabricnet down ends all.")
+		os.Exit(1)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "fabricnet:", err)
 		os.Exit(1)
 	}
 }
 
-type usageError struct{ text string }
+// usageError says what is wrong with a command's arguments; command is "" when there is no such command.
+type usageError struct{ command, text string }
 
 func (e *usageError) Error() string { return e.text }
 
 // command is one word after fabricnet.
 type command struct {
-	takes int // arguments beside flags
+	takes string // what its argument is; "": it takes none
 	flags func(*flag.FlagSet, *options)
 	run   func(context.Context, options) error
 }
@@ -69,9 +76,9 @@ var commands = map[string]command{
 	}, run: up},
 	"down":    {flags: func(f *flag.FlagSet, o *options) { f.BoolVar(&o.wipe, "wipe", false, "") }, run: down},
 	"status":  {run: status},
-	"blocks":  {takes: 1, flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.blocksOf, "of", "regulator", "") }, run: blocks},
-	"restart": {takes: 1, run: restart},
-	"kill":    {takes: 1, run: kill},
+	"blocks":  {takes: "DIR", flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.blocksOf, "of", "regulator", "") }, run: blocks},
+	"restart": {takes: "PROCESS", run: restart},
+	"kill":    {takes: "PROCESS", run: kill},
 
 	"add-peer": {flags: func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.organisation, "org", "", "")
@@ -79,8 +86,8 @@ var commands = map[string]command{
 	}, run: addPeer},
 	"upgrade":      {flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.program, "chaincode", "", "") }, run: upgrade},
 	"rotate":       {flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.organisation, "org", "", "") }, run: rotate},
-	"rebuild-peer": {takes: 1, flags: func(f *flag.FlagSet, o *options) { f.BoolVar(&o.discard, "discard", false, "") }, run: rebuildPeer},
-	"snapshot":     {takes: 1, run: snapshot},
+	"rebuild-peer": {takes: "PROCESS", flags: func(f *flag.FlagSet, o *options) { f.BoolVar(&o.discard, "discard", false, "") }, run: rebuildPeer},
+	"snapshot":     {takes: "PROCESS", run: snapshot},
 	"backup":       {flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.out, "out", "", "") }, run: backup},
 	"restore":      {flags: func(f *flag.FlagSet, o *options) { f.StringVar(&o.from, "from", "", "") }, run: restore},
 }
@@ -93,12 +100,11 @@ func run(ctx context.Context, args []string) error {
 	name := args[0]
 	c, ok := commands[name]
 	if !ok {
-		return &usageError{fmt.Sprintf("there is no command %q", name)}
+		return &usageError{"", fmt.Sprintf("there is no command %q", name)}
 	}
 	o := options{}
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
-	f.SetOutput(os.Stderr)
-	f.Usage = func() { fmt.Print(helps[name]) }
+	f.SetOutput(io.Discard) // what is wrong is said once, by main
 	bin := f.String("bin", "bin", "")
 	f.StringVar(&o.Dir, "dir", "data/fabric", "")
 	if c.flags != nil {
@@ -109,19 +115,22 @@ func run(ctx context.Context, args []string) error {
 	for args = args[1:]; ; args = f.Args()[1:] {
 		if err := f.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
+				fmt.Print(helps[name])
 				return err
 			}
-			return &usageError{err.Error()}
+			return &usageError{name, err.Error()}
 		}
 		if f.NArg() == 0 {
 			break
 		}
 		rest = append(rest, f.Arg(0))
 	}
-	if len(rest) != c.takes {
-		return &usageError{fmt.Sprintf("%s takes %d arguments, not %d", name, c.takes, len(rest))}
-	}
-	if c.takes == 1 {
+	switch {
+	case c.takes == "" && len(rest) > 0:
+		return &usageError{name, fmt.Sprintf("%s takes no argument, and got %q", name, rest)}
+	case c.takes != "" && len(rest) != 1:
+		return &usageError{name, fmt.Sprintf("%s takes one argument, %s, and got %d", name, c.takes, len(rest))}
+	case c.takes != "":
 		o.arg = rest[0]
 	}
 	o.Tools, o.Chaincode, o.Out = filepath.Join(*bin, "fabric"), filepath.Join(*bin, "chaincode"), os.Stdout
@@ -145,7 +154,11 @@ func down(_ context.Context, o options) error {
 	if o.wipe {
 		return n.Wipe()
 	}
-	return n.Stop()
+	if err := n.Stop(); err != nil {
+		return err
+	}
+	fmt.Printf("the network is down; fabricnet up --dir %s goes on with its ledger\n", o.Dir)
+	return nil
 }
 
 func status(_ context.Context, o options) error {

@@ -143,4 +143,15 @@ func TestUsage(t *testing.T) {
 			t.Errorf("%s: %v", wrong, err)
 		}
 	}
+	// What is wrong is said once, in two lines: not behind the whole help.
+	for wrong, want := range map[string]string{
+		"up --nonsense":     "fabricnet: flag provided but not defined: -nonsense\nfabricnet up --help tells more.\n",
+		"restart":           "fabricnet: restart takes one argument, PROCESS, and got 0\nfabricnet restart --help tells more.\n",
+		"status peer.venue": "fabricnet: status takes no argument, and got [\"peer.venue\"]\nfabricnet status --help tells more.\n",
+		"dance":             "fabricnet: there is no command \"dance\"\nfabricnet --help tells more.\n",
+	} {
+		if out, _ := exec.Command(self, strings.Fields(wrong)...).CombinedOutput(); string(out) != want {
+			t.Errorf("%s: got\n%swant\n%s", wrong, out, want)
+		}
+	}
 }

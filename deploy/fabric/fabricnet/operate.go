@@ -12,7 +12,7 @@ import (
 
 func addPeer(ctx context.Context, o options) error {
 	if o.organisation == "" {
-		return &usageError{"add-peer needs --org"}
+		return &usageError{"add-peer", "add-peer needs --org"}
 	}
 	n, err := network.Open(o.Config)
 	if err != nil {
@@ -39,7 +39,7 @@ func upgrade(ctx context.Context, o options) error {
 
 func rotate(ctx context.Context, o options) error {
 	if o.organisation == "" {
-		return &usageError{"rotate needs --org"}
+		return &usageError{"rotate", "rotate needs --org"}
 	}
 	n, err := network.Open(o.Config)
 	if err != nil {
@@ -75,18 +75,22 @@ func snapshot(ctx context.Context, o options) error {
 
 func backup(_ context.Context, o options) error {
 	if o.out == "" {
-		return &usageError{"backup needs --out"}
+		return &usageError{"backup", "backup needs --out"}
 	}
 	n, err := network.Open(o.Config)
 	if err != nil {
 		return err
 	}
-	return n.Backup(o.out)
+	if err := n.Backup(o.out); err != nil {
+		return err
+	}
+	fmt.Printf("%s holds the network, CAs' keys included; fabricnet restore --from %s --dir FOLDER puts it in place\n", o.out, o.out)
+	return nil
 }
 
 func restore(_ context.Context, o options) error {
 	if o.from == "" {
-		return &usageError{"restore needs --from"}
+		return &usageError{"restore", "restore needs --from"}
 	}
 	if err := network.Restore(o.from, o.Dir); err != nil {
 		return err
