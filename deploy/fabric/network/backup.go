@@ -29,7 +29,7 @@ func (n *Network) Backup(to string) (err error) {
 		}
 		for _, p := range n.processes {
 			if p.Alive() {
-				return fmt.Errorf("couldn't back up the network: %s runs; stop it first", p.Name)
+				return fmt.Errorf("couldn't back up the network: %s runs; fabricnet down first", p.Name)
 			}
 		}
 		if err := os.Mkdir(to, 0o700); err != nil {
@@ -75,7 +75,7 @@ func (n *Network) Backup(to string) (err error) {
 
 // Restore puts a backup into a folder that is not there yet, on the same ports. Every file is held against the backup's
 // inventory first. Nothing may have been ordered since the backup that anybody still knows of: see the operating guide.
-func Restore(from, dir string) error {
+func Restore(from, dir string) (err error) {
 	sums, err := os.Open(filepath.Join(from, inventory))
 	if err != nil {
 		return fmt.Errorf("couldn't restore the network: the backup isn't whole: %w", err)
@@ -88,6 +88,11 @@ func Restore(from, dir string) error {
 	if err := os.RemoveAll(half); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(half)) // it holds the CAs' keys
+		}
+	}()
 	s := bufio.NewScanner(sums)
 	for s.Scan() {
 		want, name, ok := strings.Cut(s.Text(), "  ")

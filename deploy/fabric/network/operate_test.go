@@ -282,7 +282,7 @@ func snapshot(t *testing.T, n *network.Network) {
 // backup loses a whole network and restores it.
 func backup(t *testing.T, c network.Config, n *network.Network) {
 	to := filepath.Join(t.TempDir(), "backup")
-	if err := n.Backup(to); err == nil || !strings.Contains(err.Error(), "stop it first") {
+	if err := n.Backup(to); err == nil || !strings.Contains(err.Error(), "fabricnet down first") {
 		t.Fatalf("backed up a running network: %v", err)
 	}
 	put(t, n, []string{"venue", "buyer"}, "market", "kept", "1")
