@@ -45,7 +45,8 @@ func (n *Network) tool(ctx context.Context, name string, env []string, args ...s
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return out.String(), fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(errs.String()+out.String()))
+		said, _, _ := strings.Cut(errs.String()+out.String(), "\nUsage:") // two pages that its own flags fill
+		return out.String(), fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(said))
 	}
 	return out.String(), nil
 }

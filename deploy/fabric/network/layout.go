@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 )
 
 // layout is what a network consists of. It is written before anything else, so that an interrupted start is continued
@@ -88,14 +89,14 @@ func (l *layout) write(file string) error {
 // agrees says what of a configuration contradicts a network that exists. A zero value asks for what there is.
 func (l *layout) agrees(c Config) error {
 	if l.Format != format {
-		return errors.New("another version of fabricnet made it; fabricnet down --wipe removes it")
+		return errors.New("another version of fabricnet made it and must run it; fabricnet down --wipe removes it, ledger and all")
 	}
 	var errs []error
 	if c.BasePort != 0 && c.BasePort != l.BasePort {
 		errs = append(errs, fmt.Errorf("its base port is %d, not %d: addresses are in the channel's configuration", l.BasePort, c.BasePort))
 	}
 	if c.Orderers != 0 && c.Orderers != l.Orderers {
-		errs = append(errs, fmt.Errorf("it has %d orderers, not %d", l.Orderers, c.Orderers))
+		errs = append(errs, fmt.Errorf("its orderers are %d, not %d: that can't be changed", l.Orderers, c.Orderers))
 	}
 	if c.Ledger != "" && c.Ledger != l.Ledger {
 		errs = append(errs, fmt.Errorf("its ledger is %s, not %s", l.Ledger, c.Ledger))
@@ -110,6 +111,15 @@ func (l *layout) organisation(name string) (Organisation, int, bool) {
 		}
 	}
 	return Organisation{}, 0, false
+}
+
+// names lists the organisations for somebody who named another.
+func (l *layout) names() string {
+	var names []string
+	for _, o := range l.Organisations {
+		names = append(names, o.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (l *layout) endorses(p peer) bool {

@@ -85,7 +85,7 @@ func open(c Config) (*Network, error) {
 	}
 	if n.layout, err = readLayout(n.path("layout.json")); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%w in %s", ErrNone, c.Dir)
+			return nil, fmt.Errorf("%w in %s (--dir)", ErrNone, c.Dir)
 		}
 		return nil, err
 	}

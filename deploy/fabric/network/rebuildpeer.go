@@ -32,7 +32,7 @@ func (n *Network) rebuildPeer(ctx context.Context, p peer, discard bool) error {
 	}
 	_, begun := os.Stat(lost)
 	if len(left) > 0 && begun != nil && !discard {
-		return fmt.Errorf("couldn't rebuild peer.%s: it has data in %s, and it was not said to discard it", p.name(), data)
+		return fmt.Errorf("couldn't rebuild peer.%s: it has data in %s; --discard removes that", p.name(), data)
 	}
 	if begun != nil {
 		if err := n.peerProcess(p).Stop(ctx); err != nil {
