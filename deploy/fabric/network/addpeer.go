@@ -28,7 +28,7 @@ func (n *Network) AddPeer(ctx context.Context, organisation, snapshot string) (p
 			}
 		}
 		if _, _, ok := n.layout.organisation(organisation); !ok {
-			return fmt.Errorf("couldn't add a peer to %q: the network has no such organisation, but %s", organisation, n.layout.names())
+			return fmt.Errorf("couldn't add a peer to %q: no such organisation; the network's are %s", organisation, n.layout.names())
 		}
 		p := peer{organisation, 1}
 		for _, o := range n.layout.Peers {

@@ -19,7 +19,7 @@ import (
 func (n *Network) Rotate(ctx context.Context, organisation string) error {
 	return n.change(func() error {
 		if _, _, ok := n.layout.organisation(organisation); !ok {
-			return fmt.Errorf("couldn't rotate the keys of %q: the network has no such organisation, but %s", organisation, n.layout.names())
+			return fmt.Errorf("couldn't rotate the keys of %q: no such organisation; the network's are %s", organisation, n.layout.names())
 		}
 		begun, err := n.rotations()
 		if err != nil {
