@@ -161,11 +161,22 @@ func show(s *cast.Stack, x *sample.Shown) {
 	for _, a := range x.SignIns {
 		fmt.Printf("  %-24s login %-10s password %s\n", a.Who, a.Login, a.Password)
 	}
+	var regulator sample.SignIn
+	for _, a := range x.SignIns {
+		if a.Login == "regulator" {
+			regulator = a
+		}
+	}
 	fmt.Printf(`
 试一试 · try:
 
   # 检索产品 · search the shelf (two-character Chinese words use an index)
   curl -s '%[1]s/products?q=%%E7%%BA%%B3%%E7%%A8%%8E&grade=L3'
+
+  # 以监管登录，导出账本并离线核验 · sign in as the regulator, export the ledger, verify it offline
+  curl -s -c cookies -H 'Content-Type: application/json' -d '{"login":"%[16]s","password":"%[17]s"}' %[1]s/session
+  curl -s -b cookies -H 'Content-Type: application/json' -H 'Bund-Csrf: 1' -d '{"reason":"audit"}' -o export.zip %[1]s/supervision/exports
+  unzip -qo export.zip -d export && bin/bundaudit verify --trust %[2]s/trust-root.json export
 
   # 银行用数据 · the bank uses data: metered, consented, the record stays at the provider
   bin/datanode call --config %[2]s/buyer.yaml --agreement %[3]s --subject %[4]s \
@@ -208,5 +219,5 @@ func show(s *cast.Stack, x *sample.Shown) {
 
 `, s.Base(), s.Dir, x.Agreement, x.Subject, x.Consent, x.ConsentKey, x.Private["tax-score"].Agreement, x.Model,
 		x.Private["debtors"].Agreement, x.Private["tax-consent"].Agreement, x.Debtor,
-		x.Private["tax-compute"].Agreement, x.Private["directory"].Agreement, x.Task, x.Private["exposure"].Agreement)
+		x.Private["tax-compute"].Agreement, x.Private["directory"].Agreement, x.Task, x.Private["exposure"].Agreement, regulator.Login, regulator.Password)
 }
