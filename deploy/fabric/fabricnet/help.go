@@ -20,7 +20,7 @@ var helps = map[string]string{
   fabricnet restore --from FOLDER    put such a copy in place
 
 --dir is the network's folder (data/fabric), --bin the folder of the programs (bin), which make fabric-build fills.
-fabricnet COMMAND --help tells more. Exit code: 0 done, 1 it failed, 2 wrong usage.
+fabricnet COMMAND --help tells more. Exit code: 0 done, 1 it failed (of status: something is down), 2 wrong usage.
 
 What runs: one or three orderers (Raft), a peer of venue, custodian, provider, buyer and regulator, and beside each of
 the first four peers two chaincode processes, one for the definition market and one for clearing. The regulator's peer
@@ -38,10 +38,10 @@ it and the folder to yourself. An up that was interrupted is continued by the ne
 add-peer, upgrade, rotate, rebuild-peer. A process that an earlier version started with another configuration is restarted.
 
   --port      first of some 700 ports; orderers at its tens, an organisation at each following hundred
-  --orderers  three go on when one of them ends
+  --orderers  one if nothing is said; three go on when one of them ends
   --ledger    id of the ledger that commands are signed for
 
-All three hold for the network's life. A network keeps the chaincode program that it was made with.
+These three hold for the network's life. An orderer whose blocks are lost is refused: see docs/operating/fabric.md. A network keeps the chaincode program that it was made with.
 `,
 	"down": `fabricnet down [--dir data/fabric] [--wipe]
 
@@ -52,7 +52,7 @@ Ends all processes of the network. fabricnet up goes on with the same ledger.
 	"status": `fabricnet status [--dir data/fabric]
 
 Lists the processes with their first port and their pid. The exit code is 1 when one is down.
-Logs are in logs/ of the folder.
+Logs are in logs/ of the folder, chaincode's with the sequence of its definition: chaincode.venue.market-1.log.
 `,
 	"blocks": `fabricnet blocks DIR [--of regulator] [--dir data/fabric]
 
@@ -120,16 +120,16 @@ peer serves on meanwhile. It holds no blocks: it is not a backup of the ledger.
 	"backup": `fabricnet backup --out FOLDER [--dir data/fabric]
 
 Copies a stopped network, cold, to a folder that is not there yet: keys, also those of the CAs, so keep it as you keep those;
-the orderers' log and blocks; every peer's ledger; programs. SHA256SUMS in it is written last.
+the orderers' log and blocks; every peer's ledger; programs. Logs are left out. SHA256SUMS in it is written last: without it the copy isn't whole.
 `,
 	"restore": `fabricnet restore --from FOLDER [--dir data/fabric]
 
 Puts a backup into a folder that is not there yet, on the ports that it had, after holding every file against SHA256SUMS.
-Restore all of a network or nothing. Orderers that are older than a peer or a market that is still there would give the same numbers to
+A restore that fails leaves nothing. Restore all of a network or nothing. Orderers that are older than a peer or a market that is still there would give the same numbers to
 other blocks: what was ordered after the backup is lost, and whoever has seen it must be restored or rebuilt too.
 `,
 	"kill": `fabricnet kill PROCESS [--dir data/fabric]
 
-Ends a process with SIGKILL. fabricnet restart, or up, starts it again.
+Ends a process, named as fabricnet status lists it, with SIGKILL. fabricnet restart, or up, starts it again.
 `,
 }
