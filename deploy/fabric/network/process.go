@@ -19,7 +19,7 @@ import (
 // start time and the machine's boot, so that another process that was given the same pid later is never taken for it.
 type Process struct {
 	Name  string // peer.venue, orderer.1, chaincode.venue.market
-	Ports []int  // of loopback; it is ready when it listens on the first
+	Ports []int  // of loopback; it is ready when it listens on all
 
 	program string
 	args    []string
@@ -73,12 +73,17 @@ func (p *Process) Start(ctx context.Context) error {
 	return p.ready(ctx, ended)
 }
 
-// ready waits until the process listens. It ends when the process does; ended is nil when it is not our child.
+// ready waits until the process listens: an orderer's administration may begin to after its service. It ends when the
+// process does; ended is nil when it is not our child.
 func (p *Process) ready(ctx context.Context, ended <-chan error) error {
 	t := time.NewTicker(pollEvery)
 	defer t.Stop()
+	left := p.Ports
 	for {
-		if listens(p.Ports[0]) && p.Alive() {
+		for len(left) > 0 && listens(left[0]) {
+			left = left[1:]
+		}
+		if len(left) == 0 && p.Alive() {
 			return nil
 		}
 		select {
