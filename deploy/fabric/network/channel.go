@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,6 +60,21 @@ func (n *Network) as(ctx context.Context, p peer, args ...string) (string, error
 
 func (n *Network) toOrderer() []string {
 	return []string{"-o", loopback(n.layout.ordererPorts(1).listen), "--tls", "--cafile", n.path(ordererDir(1), "tls", "ca.crt")}
+}
+
+// holdBlocks says which orderer of a network that was complete before has no blocks any more. Joined to the channel anew by its
+// first block, orderers would number other blocks like those that peers have, and say that all is well.
+func (n *Network) holdBlocks() error {
+	if _, err := os.Stat(n.ProfileFile()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for i := 1; i <= n.layout.Orderers; i++ {
+		chains := n.path(fmt.Sprintf("orderer.%d", i), "data", "chains", mainChannel)
+		if _, err := os.Stat(chains); err != nil {
+			return fmt.Errorf("orderer.%d has lost its blocks: %w; see \"When something is lost\" in docs/operating/fabric.md (fabricnet restart starts the others)", i, err)
+		}
+	}
+	return nil
 }
 
 // joinOrderer makes an orderer serve the channel, unless it does.

@@ -147,6 +147,9 @@ func (n *Network) say(format string, args ...any) {
 // up does what is still to be done. Each step finds out for itself whether it was done before, so this also finishes a
 // change of the network that was interrupted.
 func (n *Network) up(ctx context.Context) error {
+	if err := n.holdBlocks(); err != nil {
+		return err
+	}
 	for _, d := range []string{"config", "run", "logs"} {
 		if err := os.MkdirAll(n.path(d), 0o700); err != nil {
 			return err

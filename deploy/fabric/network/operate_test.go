@@ -296,6 +296,13 @@ func backup(t *testing.T, c network.Config, n *network.Network) {
 	if err := n.Backup(to); err != nil {
 		t.Fatal(err)
 	}
+	// Orderers that begin the channel again beside peers that have it are worse than none.
+	if err := os.RemoveAll(filepath.Join(c.Dir, "orderer.1", "data")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := network.Start(t.Context(), c); err == nil || !strings.Contains(err.Error(), "orderer.1 has lost its blocks") {
+		t.Fatalf("started without the orderer's blocks: %v", err)
+	}
 	if err := n.Wipe(); err != nil {
 		t.Fatal(err)
 	}
