@@ -109,6 +109,9 @@ func upgrade(t *testing.T, c network.Config, n *network.Network) {
 	s.done.Add(1)
 	go s.run(t.Context(), n, []string{"venue", "buyer"}, "market", "meanwhile")
 	second := register(t, "2")
+	if err := n.Upgrade(t.Context(), "operate_test.go"); err == nil || !strings.Contains(err.Error(), "nothing is changed") {
+		t.Errorf("upgraded to what is no program: %v", err)
+	}
 	// The first attempt is interrupted when it is written down and nothing has happened yet.
 	if err := n.PlanUpgrade(second); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -35,12 +36,31 @@ func (n *Network) Upgrade(ctx context.Context, program string) error {
 			n.say("%s is in place", version(next[0]))
 			return nil
 		}
+		if err := n.try(ctx, next[0]); err != nil {
+			return err
+		}
 		n.layout.Next = next
 		if err := n.writeLayout(); err != nil {
 			return err
 		}
 		return n.up(ctx)
 	})
+}
+
+// try starts a process of a new definition. Once the upgrade is begun a program that doesn't serve would fail it, every start
+// of the network and the way back.
+func (n *Network) try(ctx context.Context, d definition) error {
+	p, err := n.chaincodeProcess(n.layout.Peers[0], d)
+	// What an earlier attempt left when it was killed would be taken for this program.
+	if err := errors.Join(err, n.plan(), n.endLeftovers()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopWithin)
+	defer cancel()
+	if err := p.Start(ctx); err != nil {
+		return errors.Join(fmt.Errorf("couldn't upgrade to %s, and nothing is changed: %w", version(d), err), p.Kill())
+	}
+	return nil
 }
 
 func (n *Network) finishUpgrade(ctx context.Context) error {
