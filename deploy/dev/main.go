@@ -175,7 +175,7 @@ func show(s *cast.Stack, x *sample.Shown) {
 
   # 以监管登录，导出账本并离线核验 · sign in as the regulator, export the ledger, verify it offline
   curl -s -c cookies -H 'Content-Type: application/json' -d '{"login":"%[16]s","password":"%[17]s"}' %[1]s/session
-  curl -s -b cookies -H 'Content-Type: application/json' -H 'Bund-Csrf: 1' -d '{"reason":"audit"}' -o export.zip %[1]s/supervision/exports
+  curl -s -b cookies -H 'Content-Type: application/json' -H 'Bund-Csrf: 1' -d '{"reason":"audit","openings":true}' -o export.zip %[1]s/supervision/exports
   unzip -qo export.zip -d export && bin/bundaudit verify --trust %[2]s/trust-root.json export
 
   # 银行用数据 · the bank uses data: metered, consented, the record stays at the provider
