@@ -25,6 +25,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	err := run(ctx, os.Args[1:])
+	interrupted := errors.Is(ctx.Err(), context.Canceled)
 	cancel()
 	stop()
 	var usage *usageError
@@ -33,7 +34,7 @@ func main() {
 	case errors.As(err, &usage):
 		fmt.Fprintf(os.Stderr, "fabricnet: %s\n%s --help tells more.\n", usage.text, strings.TrimSpace("fabricnet "+usage.command))
 		os.Exit(2)
-	case errors.Is(err, context.Canceled):
+	case err != nil && interrupted:
 		// What the processes' logs say is of no use to somebody who pressed Ctrl-C.
 		fmt.Fprintln(os.Stderr, "fabricnet: interrupted; what runs goes on running. The same command goes on from here, fabricnet down ends all.")
 		os.Exit(1)

@@ -2,7 +2,10 @@ package network
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 )
@@ -43,7 +46,7 @@ func (n *Network) AddPeer(ctx context.Context, organisation, snapshot string) (p
 			if snapshot, err = filepath.Abs(snapshot); err != nil {
 				return err
 			}
-			if _, err := os.Stat(filepath.Join(snapshot, "_snapshot_signable_metadata.json")); err != nil {
+			if err := wholeSnapshot(snapshot); err != nil {
 				return fmt.Errorf("couldn't begin with the snapshot: %w", err)
 			}
 		}
@@ -80,6 +83,40 @@ func (n *Network) issuePeers() error {
 		first := peer{p.Organisation, 1}
 		if err := n.issue(p.Organisation, n.path(peerDir(first)), n.path(peerDir(p)), first.host(), p.host()); err != nil {
 			return fmt.Errorf("couldn't make keys and certificates for peer.%s: %w", p.name(), err)
+		}
+	}
+	return nil
+}
+
+// wholeSnapshot holds a snapshot's files against the digests in it. A peer that was given a damaged one says so in its log
+// alone, and whoever waits for it waits in vain.
+func wholeSnapshot(dir string) error {
+	b, err := os.ReadFile(filepath.Join(dir, "_snapshot_signable_metadata.json"))
+	if err != nil {
+		return err
+	}
+	var m struct {
+		Files map[string]string `json:"snapshot_files_raw_hashes"`
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return fmt.Errorf("couldn't read what it consists of: %w", err)
+	}
+	for name, want := range m.Files {
+		if !filepath.IsLocal(name) {
+			return fmt.Errorf("it names a file %q", name)
+		}
+		f, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		h := sha256.New()
+		_, err = io.Copy(h, f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+		if got := fmt.Sprintf("%x", h.Sum(nil)); got != want {
+			return fmt.Errorf("%s is not what the peer wrote", name)
 		}
 	}
 	return nil

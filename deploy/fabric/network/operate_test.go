@@ -273,6 +273,16 @@ func snapshot(t *testing.T, n *network.Network) {
 	if _, err := n.AddPeer(t.Context(), "buyer", t.TempDir()); err == nil {
 		t.Error("began with an empty folder")
 	}
+	damaged := filepath.Join(t.TempDir(), "damaged")
+	if err := os.CopyFS(damaged, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(damaged, "txids.data"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.AddPeer(t.Context(), "buyer", damaged); err == nil || !strings.Contains(err.Error(), "txids.data is not what the peer wrote") {
+		t.Errorf("began with a damaged snapshot: %v", err)
+	}
 	name, err := n.AddPeer(t.Context(), "buyer", dir)
 	if err != nil || name != "peer.buyer.2" {
 		t.Fatalf("%s %v", name, err)
