@@ -28,6 +28,7 @@ type Process struct {
 	built   string // folder that it makes anew when it starts without; "": none
 	pidFile string
 	logFile string
+	logFrom int64 // where what this start wrote begins in it
 }
 
 const pollEvery = 20 * time.Millisecond
@@ -62,6 +63,9 @@ func (p *Process) Start(ctx context.Context) error {
 		return fmt.Errorf("couldn't start %s: %w", p.Name, err)
 	}
 	defer log.Close()
+	if p.logFrom, err = log.Seek(0, io.SeekEnd); err != nil {
+		return fmt.Errorf("couldn't start %s: %w", p.Name, err)
+	}
 	c := exec.Command("/bin/sh", append([]string{"-c", launch, p.pidFile, p.program}, p.args...)...)
 	c.Dir, c.Env, c.Stdout, c.Stderr = p.dir, append(plainEnv(), p.env...), log, log
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -185,15 +189,15 @@ func (p *Process) pid() (int, bool) {
 	return pid, true
 }
 
-// Tail is the end of the process's log.
+// Tail is the end of the process's log, without what was written before Start.
 func (p *Process) Tail() string {
 	f, err := os.Open(p.logFile)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	if i, err := f.Stat(); err == nil && i.Size() > 4<<10 {
-		f.Seek(-4<<10, io.SeekEnd)
+	if i, err := f.Stat(); err == nil {
+		f.Seek(max(p.logFrom, i.Size()-4<<10), io.SeekStart)
 	}
 	b, _ := io.ReadAll(f)
 	return string(bytes.TrimSpace(b))
