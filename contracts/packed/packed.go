@@ -133,6 +133,7 @@ func findText(b []byte) (code, n int) {
 // Shorter runs of digits are no shorter packed.
 const (
 	minHex    = 8
+	maxHex    = 2 * math.MaxUint8 // digits that one code packs; what follows is packed as if it began there
 	minNumber = 10
 	maxNumber = 18 // digits that surely fit an int64
 )
@@ -146,6 +147,7 @@ func packPlain(out, b []byte) ([]byte, int) {
 }
 
 func packDigits(out, b []byte) ([]byte, int) {
+	b = b[:min(len(b), maxHex)]
 	digits, decimal := 0, 0
 	for decimal < len(b) && kinds[b[decimal]] == digit {
 		decimal++

@@ -85,6 +85,17 @@ func TestNamesAreWords(t *testing.T) {
 	}
 }
 
+// An answer may be as long as an opening and longer. Were the rest of the digits counted anew for each code, this would take
+// more than an hour.
+func TestDigitsWithoutEnd(t *testing.T) {
+	b := bytes.Repeat([]byte("0d"), 32<<20)
+	p := packed.Pack(b)
+	got, err := packed.Unpack(p, len(b))
+	if err != nil || !bytes.Equal(got, b) {
+		t.Fatalf("%d digits are packed as %d bytes, which gives %d, %v", len(b), len(p), len(got), err)
+	}
+}
+
 func FuzzPack(f *testing.F) {
 	for _, b := range golden(f) {
 		f.Add(b)
