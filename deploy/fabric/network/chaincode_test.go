@@ -1,6 +1,7 @@
 package network_test
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -84,6 +85,43 @@ func imposter(t *testing.T, n *network.Network) {
 	move(own+".kept", own)
 	restart()
 	holds(t, n, "buyer", "market", "a", "1")
+}
+
+// killedWhileBuilding ends the buyer's peer when its key has just been written beside the chaincode's address: that stays in
+// the network's folder, until the peer starts again.
+func killedWhileBuilding(t *testing.T, n *network.Network) {
+	dir := filepath.Dir(n.ProfileFile())
+	release, elsewhere := filepath.Join(dir, "builder", "bin", "release"), t.TempDir()
+	was, err := os.ReadFile(release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", elsewhere)
+	p := n.Process("peer.buyer")
+	if err := errors.Join(p.Kill(), os.WriteFile(release, append(was, "kill -KILL $PPID\n"...), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	p.Start(t.Context()) // fails when it ends before it listens
+	eventually(t, "the peer ends", func(context.Context) error {
+		if p.Alive() {
+			return errors.New("it is alive")
+		}
+		return nil
+	})
+	half := filepath.Join(dir, "peer.buyer", "data", "externalbuilder", "fabric-*")
+	if left, err := filepath.Glob(half); err != nil || len(left) == 0 {
+		t.Errorf("nothing half built is at %s: %v", half, err)
+	}
+	if left, err := os.ReadDir(elsewhere); err != nil || len(left) > 0 {
+		t.Errorf("the peer left %v behind, %v", left, err)
+	}
+	if err := errors.Join(os.WriteFile(release, was, 0o700), p.Start(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, n, "buyer", "market", "a", "1")
+	if left, err := filepath.Glob(half); err != nil || len(left) > 0 {
+		t.Errorf("%v is still there, %v", left, err)
+	}
 }
 
 // call begins to speak HTTP/2, as gRPC does, and waits for the first byte.

@@ -164,6 +164,7 @@ func TestNetwork(t *testing.T) {
 	t.Run("operations", func(t *testing.T) { operations(t, n) })
 	t.Run("chaincode link", func(t *testing.T) { chaincodeLink(t, n) })
 	t.Run("imposter", func(t *testing.T) { imposter(t, n) })
+	t.Run("killed while building", func(t *testing.T) { killedWhileBuilding(t, n) })
 	t.Run("ledgers", func(t *testing.T) { addLedgers(t, n) })
 	t.Run("kills", func(t *testing.T) {
 		for _, name := range []string{"peer.custodian", "chaincode.custodian.market", "orderer.1"} {

@@ -57,8 +57,9 @@ func (n *Network) peerProcess(p peer) *Process {
 	name, at := "peer."+p.name(), n.layout.peerPorts(p)
 	r := n.process(name, name, n.tools("peer"), "node", "start")
 	r.Ports = []int{at.listen, at.chaincode, at.operations}
-	r.env = []string{"FABRIC_CFG_PATH=" + n.path(name), "CHAINCODE_ADDRESSES=" + n.addressesDir(p), "PEER_CRYPTO=" + n.path(peerDir(p))}
 	r.built = n.path(name, "data", "externalbuilder") // by what its addresses, keys and certificates were
+	// What it builds is first a temporary folder, which a peer that is killed leaves behind with its key of TLS in it.
+	r.env = []string{"FABRIC_CFG_PATH=" + n.path(name), "CHAINCODE_ADDRESSES=" + n.addressesDir(p), "PEER_CRYPTO=" + n.path(peerDir(p)), "TMPDIR=" + r.built}
 	return r
 }
 

@@ -25,7 +25,7 @@ type Process struct {
 	args    []string
 	env     []string
 	dir     string // working folder
-	built   string // folder that it makes anew when it starts without; "": none
+	built   string // folder of what it makes anew at each start, whole or half; "": none
 	pidFile string
 	logFile string
 	logFrom int64 // where what this start wrote begins in it
@@ -54,7 +54,7 @@ func (p *Process) Start(ctx context.Context) error {
 		}
 	}
 	if p.built != "" {
-		if err := os.RemoveAll(p.built); err != nil {
+		if err := errors.Join(os.RemoveAll(p.built), os.MkdirAll(p.built, 0o700)); err != nil {
 			return fmt.Errorf("couldn't start %s: %w", p.Name, err)
 		}
 	}
