@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 )
@@ -30,13 +31,20 @@ end
 `,
 }
 
+// writeBuilder leaves alone what is there already, and writes nothing in place: a peer that has just started may run it, and
+// one that can't keeps that failure until it starts again.
 func writeBuilder(dir string) error {
 	bin := filepath.Join(dir, "builder", "bin")
 	if err := os.MkdirAll(bin, 0o700); err != nil {
 		return err
 	}
 	for name, text := range builder {
-		if err := os.WriteFile(filepath.Join(bin, name), []byte(text), 0o700); err != nil {
+		file := filepath.Join(bin, name)
+		if old, err := os.ReadFile(file); err == nil && string(old) == text {
+			continue
+		}
+		err := errors.Join(os.WriteFile(file+".new", []byte(text), 0o700), os.Rename(file+".new", file))
+		if err != nil {
 			return err
 		}
 	}

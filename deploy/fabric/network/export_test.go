@@ -117,3 +117,6 @@ var (
 	UnpinCAs  = unpinCAs
 	Lock      = lock
 )
+
+// WriteBuilder writes the external builder into a network's folder.
+var WriteBuilder = writeBuilder
