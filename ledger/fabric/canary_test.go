@@ -111,9 +111,11 @@ func testCanary(t *testing.T, s *scene) {
 	t.Logf("%d secrets, %d files, %d MB", len(secrets), files, size>>20)
 }
 
-// forms are the ways in which bytes may stand in a file: raw, in hex, packed, and in base64 at each of its three alignments.
+// forms are the ways in which bytes may stand in a file: raw, in hex, both packed, and in base64 at each of its three
+// alignments. What is packed from hex is the raw bytes, with a count before each 255 of them.
 func forms(b []byte) [][]byte {
-	out := [][]byte{b, []byte(hex.EncodeToString(b)), packed.Pack(b)}
+	text := []byte(hex.EncodeToString(b))
+	out := [][]byte{b, text, packed.Pack(b), packed.Pack(text)}
 	for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		for i := range 3 {
 			// The characters at both ends depend on what stands beside.
@@ -123,4 +125,16 @@ func forms(b []byte) [][]byte {
 		}
 	}
 	return out
+}
+
+// A long opening in an answer is hexadecimal digits, packed 255 bytes at a time.
+func TestForms(t *testing.T) {
+	secret := bytes.Repeat([]byte(`{"unit":"a secret"}`), 30)
+	b := packed.Pack(fmt.Appendf(nil, `{"answers":[{"accepted":{"openings":[{"value":"%x"}]}}]}`, secret))
+	for _, form := range forms(secret) {
+		if bytes.Contains(b, form) {
+			return
+		}
+	}
+	t.Error("none of the forms of a long secret stands in a packed answer that holds it")
 }
