@@ -96,6 +96,24 @@ func TestDigitsWithoutEnd(t *testing.T) {
 	}
 }
 
+// A build with fewer words wrote them out.
+func TestSpelledOut(t *testing.T) {
+	for _, text := range []string{`{"key":"consent.register"}`, `"0123456789abcdef"`, `"1773104400000"`} {
+		if got, err := packed.Unpack([]byte(text), len(text)); err != nil || string(got) != text {
+			t.Errorf("%s gives %q, %v", text, got, err)
+		}
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	for what, b := range map[string][]byte{"a cut word": {0x80}, "a name without a word": {0x9f, 0xff}, "a text without a word": {0xaf, 0xff}, "cut digits": {0xb0, 1},
+		"cut digits of a count": {0xb2, 2, 1}, "an endless number": {0xb3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, "cut bytes": {0xb4, 2, 0xe5}, "no code": {0xb5, 0}} {
+		if got, err := packed.Unpack(b, limit); err == nil {
+			t.Errorf("%s gives %q", what, got)
+		}
+	}
+}
+
 func FuzzPack(f *testing.F) {
 	for _, b := range golden(f) {
 		f.Add(b)
@@ -114,8 +132,12 @@ func FuzzUnpack(f *testing.F) {
 		f.Add(packed.Pack(b))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if text, err := packed.Unpack(b, limit); err == nil && !bytes.Equal(packed.Pack(text), b) {
-			t.Fatalf("%x gives %q, which is packed otherwise", b, text)
+		text, err := packed.Unpack(b, limit)
+		if err != nil {
+			return
+		}
+		if again, err := packed.Unpack(packed.Pack(text), limit); err != nil || !bytes.Equal(again, text) {
+			t.Fatalf("%x gives %q, and that packed %q, %v", b, text, again, err)
 		}
 	})
 }

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// The words. A word's place in its file is its code, for ever: what is on a ledger was packed with it. So lines are added at
-// the end only, and a new one comes into force as a new rule does, with the next sequence of the chaincode.
+// The words. A word's place in its file is its code, for ever: what is on a ledger was packed with it. A new word goes to the
+// end of its file, and is read from then on; it is written when the number beside the file is raised, in a later release. All
+// who read a channel must know a word before anybody writes it, and endorsers begin to at once, with a sequence of the chaincode.
 var (
 	//go:embed names.txt
 	namesFile string // names of members of JSON objects
@@ -14,20 +15,29 @@ var (
 	textsFile string // whole strings, or with a / or : at the end how strings begin
 )
 
+const (
+	namesWritten = 298
+	textsWritten = 239
+)
+
 var (
-	names, nameCodes = read(namesFile, 32*256/forms)
-	texts, textCodes = read(textsFile, 16*256)
+	names, nameCodes = read(namesFile, namesWritten, 32*256/forms)
+	texts, textCodes = read(textsFile, textsWritten, 16*256)
 	longest          = max(length(names), length(texts))
 )
 
-// read panics when a word stands there twice or has no code: no build with such a file runs.
-func read(file string, limit int) (words []string, codes map[string]int) {
+// read gives all words, and the codes of those that are written. It panics when a word stands there twice or has no code: no
+// build with such a file runs.
+func read(file string, written, limit int) (words []string, codes map[string]int) {
 	words, codes = strings.Fields(file), map[string]int{}
 	for i, w := range words {
 		codes[w] = i
 	}
-	if len(codes) != len(words) || len(words) > limit {
-		panic("packed: too many words, or one of them twice")
+	if len(codes) != len(words) || len(words) > limit || written > len(words) {
+		panic("packed: too many words, too few, or one of them twice")
+	}
+	for _, w := range words[written:] {
+		delete(codes, w)
 	}
 	return words, codes
 }

@@ -54,7 +54,7 @@ func (c Call) Args() [][]byte {
 	return args
 }
 
-// ParseCall accepts exactly what Args writes.
+// ParseCall accepts what Args writes, with words of packed written out or not.
 func ParseCall(args [][]byte) (Call, error) {
 	if len(args) < 3 || len(args) > 2+MaxBatch {
 		return Call{}, fmt.Errorf("proposal: want a function, an epoch and 1 to %d commands", MaxBatch)

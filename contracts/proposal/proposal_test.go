@@ -126,8 +126,9 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := got.Args()[2]; !bytes.Equal(again, command) {
-			t.Fatalf("%x decodes and encodes as %x", command, again)
+		again, err := proposal.ParseCall(got.Args())
+		if err != nil || !reflect.DeepEqual(again, got) {
+			t.Fatalf("%x decodes to %+v and, encoded again, to %+v, %v", command, got, again, err)
 		}
 		if err := proposal.SetOpenings(got.Commands, openings); err == nil && len(openings) > 0 {
 			if again := proposal.Openings(got.Commands); !bytes.Equal(again, openings) {

@@ -62,7 +62,7 @@ const maxReplyBytes = 64 << 20
 // Encode gives the payload.
 func (r Reply) Encode() []byte { return packed.Pack(canon.Marshal(r)) }
 
-// ParseReply accepts exactly what Encode writes for a batch of so many commands.
+// ParseReply accepts what Encode writes for a batch of so many commands, with words of packed written out or not.
 func ParseReply(b []byte, commands int) (Reply, error) {
 	var r Reply
 	b, err := packed.Unpack(b, maxReplyBytes)

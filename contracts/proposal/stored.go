@@ -10,7 +10,7 @@ import (
 // Stored gives the form in which a value of State stands under its key on the channel. None is empty.
 func Stored(value []byte) []byte { return packed.Pack(value) }
 
-// ParseStored accepts exactly what Stored writes.
+// ParseStored accepts what Stored writes, with words of packed written out or not.
 func ParseStored(b []byte) ([]byte, error) {
 	v, err := packed.Unpack(b, contracts.MaxEntryBytes)
 	if err != nil {

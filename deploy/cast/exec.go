@@ -112,8 +112,12 @@ func inOrder(stories []func() error) error {
 	return nil
 }
 
-// Title says what the story that is being told tries, for the error should it fail.
-func (e *Exec) Title(format string, args ...any) { e.telling.title = fmt.Sprintf(format, args...) }
+// Title says what the story that is being told tries, for the error should it fail; outside Together nothing.
+func (e *Exec) Title(format string, args ...any) {
+	if e.telling != nil {
+		e.telling.title = fmt.Sprintf(format, args...)
+	}
+}
 
 func (s *story) failed(err error) error {
 	if s.title == "" {

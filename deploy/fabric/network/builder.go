@@ -22,11 +22,15 @@ cp "$CHAINCODE_ADDRESSES/$label" "$3/address"
 set -eu
 umask 077
 pem() { sed 's/$/\\n/' "$1" | tr -d '\n'; }
+# One by one: what fails within the text below would not end this.
+address=$(cat "$1/address")
+root=$(pem "$PEER_CRYPTO/chaincode/tls/server.crt")
+cert=$(pem "$PEER_CRYPTO/tls/server.crt")
+key=$(pem "$PEER_CRYPTO/tls/server.key")
 mkdir -p "$2/chaincode/server"
 cat >"$2/chaincode/server/connection.json" <<end
-{"address": "$(cat "$1/address")", "dial_timeout": "10s", "tls_required": true, "client_auth_required": true,
-"root_cert": "$(pem "$PEER_CRYPTO/chaincode/tls/server.crt")",
-"client_cert": "$(pem "$PEER_CRYPTO/tls/server.crt")", "client_key": "$(pem "$PEER_CRYPTO/tls/server.key")"}
+{"address": "$address", "dial_timeout": "10s", "tls_required": true, "client_auth_required": true,
+"root_cert": "$root", "client_cert": "$cert", "client_key": "$key"}
 end
 `,
 }
