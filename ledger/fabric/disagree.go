@@ -42,17 +42,22 @@ func (l *Ledger) arbitrate(ctx context.Context, b *batch, asked []endorser, m *m
 		return
 	}
 	for _, p := range l.oddOnes(ctx, b, asked, m) {
-		l.metrics.disagreements.WithLabelValues(p.info.Name).Inc()
-		l.mu.Lock()
-		first := time.Since(l.odd[p.info.Name]) >= unwell
-		l.odd[p.info.Name] = time.Now()
-		l.down[p.info.Address] = time.Now().Add(apartFor)
-		l.mu.Unlock()
-		if first {
+		if l.setAside(p) {
 			l.cfg.Log.Warn("an endorser decides otherwise than the others; its state, its chaincode or its clock is not what it should be", "peer", p.info.Name,
 				"definition", b.lane.name, "in_a_row", row)
 		}
 	}
+}
+
+// setAside counts a peer that isn't as the others and has it asked last for a while. first says that it wasn't so lately.
+func (l *Ledger) setAside(p endorser) (first bool) {
+	l.metrics.disagreements.WithLabelValues(p.info.Name).Inc()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first = time.Since(l.odd[p.info.Name]) >= unwell
+	l.odd[p.info.Name] = time.Now()
+	l.down[p.info.Address] = time.Now().Add(apartFor)
+	return first
 }
 
 // oddOnes gives the peers that a third one contradicts. Where no third may be asked, it is the one that was odd before, or

@@ -45,13 +45,15 @@ func (l *Ledger) derive(b *common.Block) (*derived, error) {
 func (l *Ledger) follow() {
 	defer l.followers.Done()
 	turn := 0
+	odd := map[string]bool{} // peers whose blocks were not those of the file when it was last held against one's
 	for l.ctx.Err() == nil {
 		p := l.own[turn%len(l.own)]
 		turn++
-		err := l.read(p)
+		agreed, err := l.read(p)
 		if l.ctx.Err() != nil {
 			return
 		}
+		l.weigh(p, agreed, err, odd)
 		if broken := l.broken(nil); broken != nil {
 			l.cfg.Log.Error("the ledger can't be read on; nothing is derived from here", "err", broken)
 			return
@@ -59,6 +61,25 @@ func (l *Ledger) follow() {
 		l.lost(p, err)
 		l.cfg.Log.Debug("reading blocks again", "peer", p.info.Name, "err", err)
 		pause(l.ctx, 50*time.Millisecond+rand.N(200*time.Millisecond))
+	}
+}
+
+// weigh judges by how a stream ended whether anything is to be read on. One odd peer doesn't stop what another of the
+// organisation goes on with; when all of them are, the file is what differs, and nothing that it says holds.
+func (l *Ledger) weigh(p endorser, agreed bool, err error, odd map[string]bool) {
+	if agreed {
+		clear(odd)
+	}
+	if !errors.Is(err, errAnother) && !errors.Is(err, errJudged) {
+		return
+	}
+	odd[p.info.Name] = true
+	if len(odd) == len(l.own) {
+		l.broken(err)
+		return
+	}
+	if l.setAside(p) {
+		l.cfg.Log.Error("a peer's blocks are not what was read before; another is read", "peer", p.info.Name, "err", err)
 	}
 }
 
@@ -83,22 +104,26 @@ func (m mark) same(b *common.Block) error {
 
 // read follows one stream. Blocks that arrived meanwhile are kept together. The last block that was derived is read again:
 // a peer that has another in its place is not to be followed, and nothing that the file says holds on its channel.
-func (l *Ledger) read(p endorser) error {
+//
+// It gives whether the peer had it, too.
+func (l *Ledger) read(p endorser) (bool, error) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
 	m, err := l.store.mark()
 	if err != nil {
-		return l.broken(err)
+		return false, l.broken(err)
 	}
 	ready := make(chan *derived, maxAhead)
 	ended := make(chan error, 1)
 	begin, from := m, max(m.Block, 1)-1
+	had := false // the goroutine's until it has ended
 	go func() {
 		err := l.gw.blocks(ctx, p, from, func(b *common.Block) error {
 			if number := b.GetHeader().GetNumber(); number < begin.Block {
 				if err := begin.same(b); err != nil {
-					return l.broken(fmt.Errorf("block %d of %s: %w", number, p.info.Name, err))
+					return fmt.Errorf("block %d of %s: %w", number, p.info.Name, err)
 				}
+				had = true
 				l.confirm(p)
 				return nil
 			}
@@ -130,10 +155,11 @@ func (l *Ledger) read(p endorser) error {
 			}
 		}
 		if m, err = l.keep(p, m, ds); err != nil {
-			return l.broken(err)
+			return false, l.broken(err)
 		}
 	}
-	return <-ended
+	err = <-ended
+	return had, err
 }
 
 // confirm notes that the peer's channel is that of the file.
