@@ -96,10 +96,10 @@ func (m mark) same(b *common.Block) error {
 		return errAnother
 	}
 	commit, err := blocks.CommitHash(b)
-	if err == nil && !bytes.Equal(commit, m.Commit) {
-		err = errJudged
+	if err != nil || !bytes.Equal(commit, m.Commit) {
+		return errors.Join(errJudged, err)
 	}
-	return err
+	return nil
 }
 
 // read follows one stream. Blocks that arrived meanwhile are kept together. The last block that was derived is read again:

@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hyperledger/fabric-protos-go/common"
+
 	"github.com/bund-exchange/bund/ledger"
+	"github.com/bund-exchange/bund/ledger/fabric/blocks"
 	"github.com/bund-exchange/bund/ledger/fabric/profile"
 )
 
@@ -44,6 +47,28 @@ func TestOddPeers(t *testing.T) {
 		}
 		if odd := l.Health().Odd; x.odd != "" && (!slices.Equal(odd, []string{x.odd}) || l.prefer(l.own).info.Name == x.odd) {
 			t.Errorf("%s: odd is %v, and %s is asked", what, odd, l.prefer(l.own).info.Name)
+		}
+	}
+}
+
+// What was derived last is held against what a peer has in its place.
+func TestSame(t *testing.T) {
+	block := func(commit []byte) *common.Block {
+		b := &common.Block{Header: &common.BlockHeader{Number: 7}, Metadata: &common.BlockMetadata{Metadata: make([][]byte, 5)}}
+		b.Metadata.Metadata[common.BlockMetadataIndex_COMMIT_HASH] = commit
+		return b
+	}
+	encoded := func(hash string) []byte { return append([]byte{0x0a, byte(len(hash))}, hash...) }
+	m := mark{Block: 8, Head: blocks.HeaderHash(block(nil).Header), Commit: []byte("one")}
+	other := block(encoded("one"))
+	other.Header.Number = 6
+	for what, x := range map[string]struct {
+		b    *common.Block
+		want error
+	}{"the same": {block(encoded("one")), nil}, "another judgement": {block(encoded("two")), errJudged}, "no commit hash": {block(nil), errJudged},
+		"a malformed one": {block([]byte{0xff}), errJudged}, "another block": {other, errAnother}, "no header": {&common.Block{}, errAnother}} {
+		if err := m.same(x.b); !errors.Is(err, x.want) {
+			t.Errorf("%s: %v, want %v", what, err, x.want)
 		}
 	}
 }

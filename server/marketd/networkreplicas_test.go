@@ -117,7 +117,7 @@ func TestReplicasOnANetwork(t *testing.T) {
 	admit(a, "丁")
 	s.same(size, a, b)
 	if held := s.holds("b"); !slices.Equal(held, jobs) {
-		t.Errorf("b has given up %v", jobs)
+		t.Errorf("b has %v, want all", held)
 	}
 
 	killB()
